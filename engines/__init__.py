@@ -1,0 +1,1 @@
+"""Cell bytes in, scores out: everything that training and screening must share."""

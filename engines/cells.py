@@ -1,0 +1,144 @@
+"""
+The values that flow from a source to the results.
+
+Shapes: n cells, H x W pixels, C classes, F features, h x w places of the last feature map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "OK",
+    "STATUSES",
+    "Batch",
+    "CellFacts",
+    "CellRef",
+    "Fault",
+    "FaultStatus",
+    "Read",
+    "Scores",
+    "Shard",
+]
+
+OK = "ok"
+FaultStatus = Literal["unreadable", "undecodable", "oversized"]
+STATUSES = (OK, "unreadable", "undecodable", "oversized")
+
+
+@dataclass(frozen=True, slots=True)
+class CellRef:
+    """
+    Which cell.
+
+    Attributes:
+        path: Relative to the source, ``/``-separated, valid Unicode; unique in the source.
+        slide: The slide it belongs to.
+    """
+
+    path: str
+    slide: str
+
+
+Read: TypeAlias = "Callable[[CellRef], bytes]"
+"""Returns a cell's encoded bytes, or raises OSError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of work, commit and resume: cells *refs*, number *index* of the plan."""
+
+    index: int
+    refs: tuple[CellRef, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CellFacts:
+    """
+    What is known of a cell's file, whether or not it decoded.
+
+    Attributes:
+        width: Pixels, as stored (before any EXIF rotation); None if no header could be read.
+        height: Likewise.
+        content_hash: xxh3-128 of the file's bytes in hex; None if they could not be read.
+        codec: Which codec decoded it (``nvimagecodec``, ``pillow``); None if none did.
+    """
+
+    width: int | None = None
+    height: int | None = None
+    content_hash: str | None = None
+    codec: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A cell that cannot be scored, and why."""
+
+    ref: CellRef
+    status: FaultStatus
+    reason: str
+    facts: CellFacts = CellFacts()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """
+    Decoded cells of one shard that travel together.
+
+    Attributes:
+        shard: Where they come from; a batch never crosses a shard.
+        refs: The n cells whose pixels follow, in the same order.
+        facts: One per ref.
+        pixels: ``(n, H, W, 3)`` uint8 RGB at the model's size.
+        faults: Cells that were due in this batch but did not decode.
+    """
+
+    shard: Shard
+    refs: tuple[CellRef, ...]
+    facts: tuple[CellFacts, ...]
+    pixels: NDArray[np.uint8]
+    faults: tuple[Fault, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Refuse pixels that cannot be told apart."""
+        if not len(self.refs) == len(self.facts) == len(self.pixels):
+            raise ValueError(
+                f"{len(self.refs)} refs and {len(self.facts)} facts for {len(self.pixels)} images"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """
+    What the model says of a batch.
+
+    Attributes:
+        shard: Where the cells come from.
+        refs: The n cells scored, in the order of the rows below.
+        facts: One per ref.
+        faults: Cells of the same batch that did not decode.
+        logits: ``(n, C)`` float32.
+        features: ``(n, F)`` float16, the pooled vector.
+        evidence: ``(n, C, h, w)`` float16; its mean over places plus the bias is the logit.
+    """
+
+    shard: Shard
+    refs: tuple[CellRef, ...]
+    facts: tuple[CellFacts, ...]
+    faults: tuple[Fault, ...]
+    logits: NDArray[np.float32]
+    features: NDArray[np.float16]
+    evidence: NDArray[np.float16]
+
+    def __post_init__(self) -> None:
+        """Refuse scores that cannot be told apart."""
+        counts = {len(self.refs), len(self.facts), len(self.logits), len(self.features)}
+        if counts != {len(self.evidence)}:
+            raise ValueError(f"scores, features or evidence do not match {len(self.refs)} refs")

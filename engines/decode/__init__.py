@@ -1,0 +1,110 @@
+"""From encoded bytes to pixels at the model's size: one contract, several decoders."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from engines.choice import Choice
+from engines.errors import BackendMissingError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from engines.bundle import ModelInput
+    from engines.cells import Batch, Read, Shard
+
+__all__ = ["DECODERS", "DecodeOptions", "Decoder", "choose", "open_decoder"]
+
+DecoderName = Literal["dali", "pillow"]
+DECODERS: tuple[DecoderName, ...] = ("dali", "pillow")
+
+
+def usable_cores() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeOptions:
+    """
+    How cells are read and decoded.
+
+    Attributes:
+        batch: Cells decoded together, at most; a batch never crosses a shard.
+        threads: Threads that read and decode, each a batch at a time.
+        max_pixels: An image of more is ``oversized`` and never decoded.
+    """
+
+    batch: int = 8
+    threads: int = field(default_factory=usable_cores)
+    max_pixels: int = 25_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse values that could only stall."""
+        if min(self.batch, self.threads, self.max_pixels) < 1:
+            raise ValueError(f"batch, threads and max_pixels must be at least 1, got {self}")
+
+
+class Decoder(Protocol):
+    """
+    Turns shards into batches; a bad image becomes a fault, never a raise.
+
+    Attributes:
+        name: As asked for with ``--decoder``.
+        version: Of the packages that decode.
+    """
+
+    name: str
+    version: str
+
+    def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
+        """
+        Decode in order, some batches ahead of whoever iterates.
+
+        Every ref of every shard comes out exactly once: in a batch's ``refs`` or its ``faults``.
+        """
+        ...
+
+
+def choose(asked: str = "auto") -> Choice[str]:
+    """
+    Pick a decoder that works here.
+
+    Raises:
+        BackendMissingError: If the one asked for by name does not.
+    """
+    has_dali = _is_installed("nvidia.dali") and _is_installed("nvidia.nvimgcodec")
+    if asked == "auto":
+        if has_dali:
+            return Choice("dali", "DALI is installed; no GPU decoding here, so on the CPU")
+        return Choice("pillow", "DALI is not installed")
+    if asked == "dali" and not has_dali:
+        raise BackendMissingError(
+            "the decoder dali needs the package nvidia-dali-cuda130",
+            hint="pip install nvidia-dali-cuda130 nvidia-nvimgcodec-cu13, or use --decoder pillow",
+        )
+    return Choice(asked, "asked for")
+
+
+def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
+    """Open the decoder called *name*, to read cells with *read* and bring them to *expected*."""
+    from engines.decode.host import HostDecoder
+
+    if name == "dali":
+        from engines.decode.dali import DaliCodec, version
+
+        return HostDecoder(name, version(), lambda: DaliCodec(expected), read, options)
+    from engines.decode.pillow import PillowCodec, version
+
+    return HostDecoder(name, version(), lambda: PillowCodec(expected), read, options)
+
+
+def _is_installed(package: str) -> bool:
+    """Look for a package without importing it (its parent, an empty namespace, is)."""
+    try:
+        return find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False

@@ -1,0 +1,106 @@
+"""
+The reference decoder: what a cell's pixels are, in plain Pillow.
+
+The rules, which every other decoder follows: EXIF orientation is applied; 16-bit samples are
+scaled to 8 (``round(value / 257)``); alpha is dropped and the colours kept as stored; palette,
+grey, bilevel and CMYK become RGB; of several pages or frames the first counts; 32-bit and
+floating-point samples are refused, since nothing says what their white is.
+"""
+
+from __future__ import annotations
+
+import io
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import numpy as np
+import PIL
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from engines.decode.geometry import placement
+from engines.decode.host import DecodeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from engines.bundle import ModelInput
+
+__all__ = ["PillowCodec", "PillowEncoded", "version"]
+
+PLUGINS = ("Bmp", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
+FORMATS = ("BMP", "DIB", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+for plugin in PLUGINS:  # where formats are named, Pillow loads no plugin of its own accord
+    import_module(f"PIL.{plugin}ImagePlugin")
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+# Our own limit is checked before any decoding, and is the user's to set.
+Image.MAX_IMAGE_PIXELS = None
+
+
+def version() -> str:
+    """Return what decodes, for the record."""
+    return f"pillow {PIL.__version__}"
+
+
+class PillowEncoded:
+    """An image opened by Pillow."""
+
+    def __init__(self, data: bytes) -> None:
+        """Read the header."""
+        try:
+            self._image = Image.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise DecodeError("not an image in a format that can be read") from error
+        except Exception as error:
+            raise DecodeError(_reason(error)) from error
+        self.width, self.height = self._image.size
+
+    def decode(self) -> tuple[NDArray[np.uint8], str]:
+        """Decode by the rules above."""
+        try:
+            sixteen_bit = self._image.mode.startswith("I;16") or self._image.format == "PPM"
+            return _rgb(ImageOps.exif_transpose(self._image), sixteen_bit=sixteen_bit), "pillow"
+        except DecodeError:
+            raise
+        except Exception as error:
+            raise DecodeError(_reason(error)) from error
+
+
+class PillowCodec:
+    """Pillow as a Codec."""
+
+    def __init__(self, expected: ModelInput) -> None:
+        """Resize to what the model expects."""
+        self._expected = expected
+
+    def open(self, data: bytes) -> PillowEncoded:
+        """Read the header."""
+        return PillowEncoded(data)
+
+    def resize(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Resize with Pillow, which always antialiases."""
+        expected = self._expected
+        out = np.zeros((len(images), expected.height, expected.width, 3), np.uint8)
+        for canvas, image in zip(out, images, strict=True):
+            place = placement(image.shape[0], image.shape[1], expected)
+            size = (place.width, place.height)
+            resized = Image.fromarray(image).resize(size, FILTERS[expected.filter])
+            canvas[place.slices] = np.asarray(resized)
+        return out
+
+
+def _rgb(image: Image.Image, *, sixteen_bit: bool) -> NDArray[np.uint8]:
+    """Turn whatever was stored into 8-bit RGB."""
+    if image.mode.startswith("I") and sixteen_bit:
+        wide = np.asarray(image).astype(np.uint32)
+        image = Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise DecodeError("32-bit samples have no agreed white")
+    return np.asarray(image.convert("RGB"))
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line what Pillow found."""
+    return " ".join(str(error).split()) or type(error).__name__

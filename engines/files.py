@@ -1,0 +1,58 @@
+"""A file is whole or absent: written under another name, flushed to disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["discard_scratch", "sha256_of_file", "whole_file"]
+
+SCRATCH_SUFFIX = ".scratch"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """
+    Give a scratch path to write to; *path* appears, complete and on disk, when the block ends.
+
+    If the block raises, or the process dies, *path* is as it was before.
+    """
+    scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{SCRATCH_SUFFIX}")
+    try:
+        yield scratch
+        with scratch.open("rb") as written:
+            os.fsync(written.fileno())
+        scratch.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def discard_scratch(folder: Path) -> None:
+    """Remove what a killed process left half written in *folder*; the caller holds its lock."""
+    for scratch in folder.glob(f".*{SCRATCH_SUFFIX}"):
+        scratch.unlink(missing_ok=True)
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the SHA-256 of the file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut, where folders can be flushed (not on Windows)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

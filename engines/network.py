@@ -1,0 +1,122 @@
+"""
+The network as a graph that serves: pixels in; logits, pooled features and class evidence out.
+
+Cast, scale, normalisation and layout are part of it, so training and serving cannot drift.
+Legend: N cells, H x W pixels, C classes, F features, h x w places of the last feature map.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from engines.errors import BundleError
+
+if TYPE_CHECKING:
+    from engines.bundle import ModelBundle, ModelInput
+
+__all__ = ["ServingGraph", "network_from_bundle", "serving_graph"]
+
+HEAD_TOLERANCE = 1e-3  # of a logit, float32: mean(evidence) + bias against the model's own head
+
+
+class ServingGraph(nn.Module):
+    """
+    A classifier with a pooled linear head, taken apart so that its evidence can be seen.
+
+    ``evidence`` is the classifier applied at each place of the last feature map: the class
+    activation map of Zhou et al., "Learning Deep Features for Discriminative Localization"
+    (CVPR 2016), exact for a global-average head.
+    """
+
+    def __init__(self, network: nn.Module, expected: ModelInput) -> None:
+        """Wrap *network*, which takes normalised NCHW float32."""
+        super().__init__()
+        self.network = network
+        std = torch.tensor(expected.std).view(1, 3, 1, 1)
+        mean = torch.tensor(expected.mean).view(1, 3, 1, 1)
+        self.register_buffer("scale", 1 / (255 * std))
+        self.register_buffer("shift", -mean / std)
+
+    def normalised(self, pixels_NHWC: Tensor) -> Tensor:
+        """Return ``(N, 3, H, W)`` float32 as the network was trained on."""
+        # TensorRT takes uint8 only into a Cast, so the cast comes before the permute.
+        pixels_NCHW = pixels_NHWC.to(torch.float32).permute(0, 3, 1, 2)
+        return pixels_NCHW * self.scale + self.shift  # type: ignore[operator]
+
+    def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """
+        Score a batch.
+
+        Args:
+            pixels_NHWC: uint8 RGB.
+
+        Returns:
+            logits ``(N, C)`` float32; features ``(N, F)`` and evidence ``(N, C, h, w)`` float16.
+        """
+        map_NFhw = self.network.forward_features(self.normalised(pixels_NHWC))  # type: ignore[operator]
+        head = self.network.get_classifier()  # type: ignore[operator]
+        features_NF = map_NFhw.mean((2, 3))
+        logits_NC = features_NF @ head.weight.T + head.bias
+        evidence_NChw = torch.einsum("nfhw,cf->nchw", map_NFhw, head.weight)
+        return logits_NC.float(), features_NF.half(), evidence_NChw.half()
+
+
+def network_from_bundle(bundle: ModelBundle) -> nn.Module:
+    """
+    Build the bundle's network in float32, in evaluation mode, every weight from the bundle.
+
+    Raises:
+        BundleError: If timm does not know the architecture or the weights do not fit it.
+    """
+    try:
+        network: nn.Module = timm.create_model(
+            bundle.architecture, num_classes=len(bundle.classes), **bundle.model_args
+        )
+        weights = {name: _as_float32(tensor) for name, tensor in load_file(bundle.weights).items()}
+        network.load_state_dict(weights, strict=True)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"the weights of {bundle.folder} do not make a {bundle.architecture}: {error}",
+            hint=f"check config.json against timm {timm.__version__}",
+        ) from error
+    return network.eval()
+
+
+def serving_graph(bundle: ModelBundle) -> ServingGraph:
+    """
+    Build the bundle's serving graph and prove that its logits are the network's own.
+
+    Raises:
+        BundleError: If the head is not global average pooling and one linear layer.
+    """
+    graph = ServingGraph(network_from_bundle(bundle), bundle.input).eval()
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, bundle.input.height, bundle.input.width, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    try:
+        with torch.inference_mode():
+            expected = graph.network(graph.normalised(pixels))
+            logits, _, _ = graph(pixels)
+    except (AttributeError, IndexError, RuntimeError) as error:
+        raise _unsupported_head(bundle) from error
+    if expected.shape != logits.shape or (expected - logits).abs().max() > HEAD_TOLERANCE:
+        raise _unsupported_head(bundle)
+    return graph
+
+
+def _unsupported_head(bundle: ModelBundle) -> BundleError:
+    """Say which heads can be served."""
+    return BundleError(
+        f"{bundle.architecture} does not end in global average pooling and one linear layer",
+        hint="use a model with such a head: EfficientNet, ResNet, RegNet, MobileNetV2, ...",
+    )
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    """Bundles may store half precision to be small; the reference computes in float32."""
+    return tensor.float() if tensor.is_floating_point() else tensor

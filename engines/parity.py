@@ -1,0 +1,226 @@
+"""What will run, held against the reference: pixels against Pillow, scores against PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.cells import Shard
+from engines.errors import ParityError
+from engines.trust import positives, probabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from engines.bundle import ModelBundle
+    from engines.cells import Batch, CellRef
+    from engines.decode import Decoder
+    from engines.runtime import Runtime
+
+__all__ = [
+    "DP_LIMIT",
+    "PixelAgreement",
+    "ScoreAgreement",
+    "compare_decoder",
+    "logits",
+    "pixel_agreement",
+    "sample",
+    "score_agreement",
+]
+
+DP_LIMIT = {"fp32": 1e-3, "bf16": 0.05}
+PIXEL_MEAN_LIMIT = 1.0  # of 255
+PIXEL_P999_LIMIT = 8.0  # of 255
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelAgreement:
+    """
+    A decoder against Pillow, each cell by itself, the worst counted.
+
+    Attributes:
+        cells: How many were compared.
+        mean: Largest mean absolute difference of a cell's pixels, of 255.
+        p999: Largest 99.9th percentile of the same.
+        worst: Path of the cell with the largest mean.
+    """
+
+    cells: int
+    mean: float
+    p999: float
+    worst: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the decoder may run."""
+        return self.mean <= PIXEL_MEAN_LIMIT and self.p999 <= PIXEL_P999_LIMIT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreAgreement:
+    """
+    A runtime against FP32 PyTorch on the same pixels.
+
+    Attributes:
+        cells: How many were compared.
+        precision: What the runtime computes in; it sets the limit.
+        max_dp: Largest absolute difference of a calibrated probability; NaN if a score is not
+            finite.
+        flips: Cells whose predicted class or positive call differs.
+        far_flips: Flips whose reference lies farther than the limit from the boundary it crossed.
+        worst: Path of the cell with the largest difference.
+    """
+
+    cells: int
+    precision: str
+    max_dp: float
+    flips: int
+    far_flips: int
+    worst: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the runtime may run at this precision."""
+        return self.max_dp <= DP_LIMIT[self.precision] and self.far_flips == 0
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        return (
+            f"{self.precision}: largest difference of a probability {self.max_dp:.2g} "
+            f"(limit {DP_LIMIT[self.precision]:g}), {self.flips} of {self.cells} labels flipped, "
+            f"worst cell {self.worst}"
+        )
+
+
+def pixel_agreement(
+    refs: Sequence[CellRef], pixels: NDArray[np.uint8], reference: NDArray[np.uint8]
+) -> PixelAgreement:
+    """
+    Compare two decodings of the same n > 0 cells.
+
+    Args:
+        refs: The cells.
+        pixels: ``(n, H, W, 3)``, by the decoder that will run.
+        reference: The same by Pillow.
+    """
+    means, tails = [], []
+    for ours, theirs in zip(pixels, reference, strict=True):
+        difference = np.abs(ours.astype(np.int16) - theirs)
+        means.append(float(difference.mean()))
+        tails.append(float(np.percentile(difference, 99.9)))
+    worst = refs[int(np.argmax(means))].path
+    return PixelAgreement(cells=len(refs), mean=max(means), p999=max(tails), worst=worst)
+
+
+def score_agreement(
+    refs: Sequence[CellRef],
+    logits: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    *,
+    bundle: ModelBundle,
+    precision: str,
+) -> ScoreAgreement:
+    """
+    Compare two scorings of the same n > 0 cells on the same pixels.
+
+    Args:
+        refs: The cells.
+        logits: ``(n, C)``, by the runtime that will run.
+        reference: The same by FP32 PyTorch.
+        bundle: Gives calibration and threshold.
+        precision: What the runtime computes in.
+    """
+    ours = probabilities(logits, bundle.temperature)
+    theirs = probabilities(reference, bundle.temperature)
+    differences = np.abs(ours.astype(np.float64) - theirs).max(axis=1)
+    worst = int(np.argmax(np.nan_to_num(differences, nan=np.inf)))
+    flipped, margins = _flips(ours, theirs, bundle)
+    return ScoreAgreement(
+        cells=len(refs),
+        precision=precision,
+        max_dp=float(differences[worst]),
+        flips=int(flipped.sum()),
+        far_flips=int((flipped & (margins > DP_LIMIT[precision])).sum()),
+        worst=refs[worst].path,
+    )
+
+
+def _require_pixels(agreement: PixelAgreement, decoder: str) -> None:
+    """Raise ParityError unless the decoder's pixels are the reference's."""
+    if not agreement.holds:
+        raise ParityError(
+            f"the decoder {decoder} differs from Pillow by {agreement.mean:.2f} of 255 in the mean "
+            f"(limit {PIXEL_MEAN_LIMIT:g}) and {agreement.p999:.1f} at the 99.9th percentile "
+            f"(limit {PIXEL_P999_LIMIT:g}); worst cell {agreement.worst}",
+            hint="look at that file; --decoder pillow reads it by the reference's rules",
+        )
+
+
+def _flips(
+    ours: NDArray[np.float32], theirs: NDArray[np.float32], bundle: ModelBundle
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return which cells changed their label and how far the reference was from the boundary."""
+    ranked = np.sort(theirs.astype(np.float64), axis=1)
+    # Halved: at the boundary between two classes each of them moves by half the margin.
+    margins = (ranked[:, -1] - ranked[:, -2]) / 2 if ranked.shape[1] > 1 else ranked[:, -1]
+    flipped = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    ours_positive, theirs_positive = positives(ours, bundle), positives(theirs, bundle)
+    if ours_positive is None or theirs_positive is None or bundle.positive is None:
+        return flipped, margins
+    called = ours_positive != theirs_positive
+    column = theirs[:, bundle.classes.index(bundle.positive)].astype(np.float64)
+    distance = np.abs(column - (bundle.threshold or 0.0))
+    margins = np.where(called, np.where(flipped, np.maximum(margins, distance), distance), margins)
+    return flipped | called, margins
+
+
+def sample(decoder: Decoder, handfuls: Iterable[Shard]) -> list[Batch]:
+    """Decode the first of *handfuls* that holds a decodable cell; an empty list if none does."""
+    for handful in handfuls:
+        batches = [batch for batch in decoder.stream([handful]) if batch.refs]
+        if batches:
+            return batches
+    return []
+
+
+def compare_decoder(
+    decoder: Decoder, reference: Decoder, batches: Sequence[Batch]
+) -> PixelAgreement | None:
+    """
+    Hold a decoder's batches against the reference's decoding of the same cells.
+
+    Returns:
+        None if the reference decodes none of them.
+
+    Raises:
+        ParityError: If they are not the same pixels within the limits.
+    """
+    refs = tuple(ref for batch in batches for ref in batch.refs)
+    expected = _pixels_by_ref(reference.stream([Shard(0, refs)]))
+    ours = _pixels_by_ref(batches)
+    common = [ref for ref in refs if ref in expected]
+    if not common:
+        return None
+    agreement = pixel_agreement(
+        common, np.stack([ours[ref] for ref in common]), np.stack([expected[ref] for ref in common])
+    )
+    _require_pixels(agreement, decoder.name)
+    return agreement
+
+
+def _pixels_by_ref(batches: Iterable[Batch]) -> dict[CellRef, NDArray[np.uint8]]:
+    """Look pixels up by cell."""
+    return {
+        ref: pixels
+        for batch in batches
+        for ref, pixels in zip(batch.refs, batch.pixels, strict=True)
+    }
+
+
+def logits(runtime: Runtime, batches: Sequence[Batch]) -> NDArray[np.float32]:
+    """Score through the stream, as the run will; ``(n, C)`` in the order of the batches."""
+    return np.concatenate([scores.logits for scores in runtime.stream(batches)])

@@ -1,0 +1,44 @@
+"""One fixed batch shape: what is short of it is padded, and the padding's scores are dropped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from engines.cells import Batch, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["padded", "scores_from_outputs"]
+
+
+def padded(pixels: NDArray[np.uint8], *, into: NDArray[np.uint8]) -> None:
+    """
+    Copy n images to the front of *into* and blacken the rest.
+
+    Raises:
+        ValueError: If there are more than *into* holds.
+    """
+    if len(pixels) > len(into):
+        raise ValueError(f"{len(pixels)} cells in a batch of at most {len(into)}")
+    into[: len(pixels)] = pixels
+    into[len(pixels) :] = 0
+
+
+def scores_from_outputs(batch: Batch, outputs: Sequence[NDArray[Any]]) -> Scores:
+    """Copy the rows that belong to the batch's cells out of the graph's three outputs."""
+    count = len(batch.refs)
+    logits, features, evidence = (np.array(output[:count]) for output in outputs)
+    return Scores(
+        shard=batch.shard,
+        refs=batch.refs,
+        facts=batch.facts,
+        faults=batch.faults,
+        logits=logits,
+        features=features,
+        evidence=evidence,
+    )

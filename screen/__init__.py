@@ -1,0 +1,38 @@
+"""
+Screen many small images into tables.
+
+::
+
+    from pathlib import Path
+    import screen
+
+    options = screen.RunOptions(source=Path("cells"), out=Path("results"))
+    for done in screen.run(options):
+        print(done.index, done.scored, done.faults)
+    cells = screen.open_results("results").to_table()
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from screen.results import open_results
+    from screen.runner import run
+    from screen.settings import RunOptions
+    from screen.slide_rule import SlideRule
+
+__all__ = ["RunOptions", "SlideRule", "open_results", "run"]
+
+HOMES = {
+    "RunOptions": "screen.settings",
+    "SlideRule": "screen.slide_rule",
+    "open_results": "screen.results",
+    "run": "screen.runner",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: the command line must start at once."""
+    if name not in HOMES:
+        raise AttributeError(f"module 'screen' has no attribute {name!r}")
+    return getattr(import_module(HOMES[name]), name)

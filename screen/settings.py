@@ -1,0 +1,123 @@
+"""What the user asked for, and what it comes to on this machine, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import engines.decode
+import engines.runtime
+from engines.bundle import DEFAULT_BUNDLE
+from engines.choice import Choice
+from engines.decode import usable_cores
+from engines.runtime import DEFAULT_BATCH
+from screen.slide_rule import SlideRule
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["RunOptions", "Settings", "settle"]
+
+AUTO = "auto"
+SHARD_CELLS = 4096  # a crash costs at most these: under a minute on two cores
+SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its last costs < 1%
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """
+    What the user asked for.
+
+    Attributes:
+        source: Folder of cells.
+        out: Results folder.
+        model: Bundle.
+        decoder: ``auto``, ``dali`` or ``pillow``.
+        runtime: ``auto``, ``openvino`` or ``torch``.
+        precision: ``auto``, ``bf16`` or ``fp32``.
+        batch: Cells per inference; None for the runtime's best.
+        shard_cells: Cells per part file; None for at least 64 batches.
+        threads: Processor threads.
+        max_pixels: An image of more is not decoded.
+        slide: How a cell's slide is told from its path.
+        restart: Whether to discard an earlier run in *out*.
+    """
+
+    source: Path
+    out: Path
+    model: Path = DEFAULT_BUNDLE
+    decoder: str = AUTO
+    runtime: str = AUTO
+    precision: str = AUTO
+    batch: int | None = None
+    shard_cells: int | None = None
+    threads: int = field(default_factory=usable_cores)
+    max_pixels: int = 25_000_000
+    slide: SlideRule = field(default_factory=SlideRule)
+    restart: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What will run; the choices that were not the user's say why."""
+
+    decoder: Choice[str]
+    runtime: Choice[str]
+    precision: Choice[str]
+    batch: Choice[int]
+    shard_cells: Choice[int]
+
+    def record(self) -> dict[str, Any]:
+        """Return what run.json keeps."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Settings:
+        """Read it back."""
+        return cls(**{name: Choice(**choice) for name, choice in record.items()})
+
+
+def settle(options: RunOptions, earlier: Settings | None) -> Settings:
+    """
+    Settle every choice left open: as *earlier*, if this run has begun, or by what works here.
+
+    Raises:
+        BackendMissingError: If what was asked for by name, or begun with, does not work here.
+    """
+    if earlier is not None:
+        options = _as_begun(options, earlier)
+    decoder = engines.decode.choose(options.decoder)
+    runtime = engines.runtime.choose(options.runtime)
+    precision = engines.runtime.choose_precision(runtime.value, options.precision)
+    batch = _number(options.batch, DEFAULT_BATCH, "the default of this runtime")
+    least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
+    shard_cells = _number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches")
+    settled = Settings(
+        decoder=decoder, runtime=runtime, precision=precision, batch=batch, shard_cells=shard_cells
+    )
+    return settled if earlier is None else _with_earlier_reasons(settled, earlier)
+
+
+def _as_begun(options: RunOptions, earlier: Settings) -> RunOptions:
+    """Ask by name for what the run began with, wherever the user leaves it open."""
+    left_open = {
+        name: choice["value"]
+        for name, choice in earlier.record().items()
+        if getattr(options, name) in (AUTO, None)
+    }
+    return replace(options, **left_open)
+
+
+def _with_earlier_reasons(settled: Settings, earlier: Settings) -> Settings:
+    """Say of an unchanged choice that it is the run's, and keep why."""
+    kept = {}
+    for name in settled.record():
+        new, old = getattr(settled, name), getattr(earlier, name)
+        kept[name] = old if new.value == old.value else new
+    return Settings(**kept)
+
+
+def _number(asked: int | None, default: int, why: str) -> Choice[int]:
+    """Take the user's number, or the default."""
+    return Choice(default, why) if asked is None else Choice(asked, "asked for")
