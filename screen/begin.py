@@ -108,7 +108,7 @@ def _begin_new(
 ) -> Job:
     """List the source, check what will run, and write plan and run.json."""
     results.refuse_strangers()
-    settings = settle(options, None)
+    settings = settle(options)
     plan = plan_source(source, options.slide, settings.shard_cells.value)
     stages = Opener(options, bundle, source, plan).open(settings, may_fall_back=True)
     fingerprint = _fingerprint(options, bundle, source, plan, stages.settings)
@@ -146,13 +146,16 @@ def _go_on(
     earlier: dict[str, Any],
 ) -> Job:
     """Check that this is the same run, and find what is left of it."""
-    settings = settle(options, Settings.from_record(earlier["choices"]))
+    settings = Settings.from_record(earlier["choices"])
+    if contradiction := settings.contradiction(options):
+        raise _other_run(results, *contradiction)
     plan = read_plan(results)
     fingerprint = _fingerprint(options, bundle, source, plan, settings)
     _refuse_difference(earlier["fingerprint"], fingerprint, results)
     done = _done(results, plan, fingerprint)
     stages = None
     if len(done) < plan.shard_count:
+        settle(settings.asked_by_name(options))  # does all of it still work here?
         opener = Opener(options, bundle, source, plan)
         if all(earlier["parity"].get(key) == value for key, value in machine().items()):
             stages = opener.reopen(settings, earlier["parity"], earlier["rates"])
@@ -193,10 +196,13 @@ def _refuse_difference(earlier: dict[str, Any], now: Fingerprint, results: Resul
     """Raise ResultsError, naming what differs, unless this is the run that began here."""
     for name, value in asdict(now).items():
         if earlier.get(name) != value:
-            raise ResultsError(
-                f"{results.path} was begun with {name} {earlier.get(name)}, not {value}",
-                hint=RESTART_HINT,
-            )
+            raise _other_run(results, name, earlier.get(name), value)
+
+
+def _other_run(results: ResultsFolder, name: str, begun: Any, asked: Any) -> ResultsError:
+    """Name the field in which two runs differ."""
+    message = f"{results.path} was begun with {name} {begun}, not {asked}"
+    return ResultsError(message, hint=RESTART_HINT)
 
 
 def _done(results: ResultsFolder, plan: Plan, fingerprint: Fingerprint) -> frozenset[int]:

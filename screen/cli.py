@@ -188,7 +188,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, **options: Any) -> int
     help="The file to write.",
 )
 @click.option("--slides", is_flag=True, help="Slides instead of cells.")
-def export(results: Path, path: Path, *, slides: bool) -> None:
+def export(results: Path, path: Path, *, slides: bool) -> int:
     """
     Write the tables of RESULTS as CSV.
 
@@ -201,6 +201,7 @@ def export(results: Path, path: Path, *, slides: bool) -> None:
 
     rows = write_csv(results, path, slides=slides)
     _say(f"{rows:,} rows in {_printable(str(path))}")
+    return DONE
 
 
 @cli.command()

@@ -77,45 +77,36 @@ class Settings:
         """Read it back."""
         return cls(**{name: Choice(**choice) for name, choice in record.items()})
 
+    def contradiction(self, options: RunOptions) -> tuple[str, Any, Any] | None:
+        """Return name, value here and value asked of the first choice *options* make otherwise."""
+        for name, choice in self.record().items():
+            asked = getattr(options, name)
+            if asked not in (AUTO, None, choice["value"]):
+                return name, choice["value"], asked
+        return None
 
-def settle(options: RunOptions, earlier: Settings | None) -> Settings:
+    def asked_by_name(self, options: RunOptions) -> RunOptions:
+        """Return *options* that leave nothing open."""
+        return replace(options, **{name: c["value"] for name, c in self.record().items()})
+
+
+def settle(options: RunOptions) -> Settings:
     """
-    Settle every choice left open: as *earlier*, if this run has begun, or by what works here.
+    Settle every choice left open by what works here.
 
     Raises:
-        BackendMissingError: If what was asked for by name, or begun with, does not work here.
+        BackendMissingError: If what was asked for by name does not work here.
     """
-    if earlier is not None:
-        options = _as_begun(options, earlier)
-    decoder = engines.decode.choose(options.decoder)
     runtime = engines.runtime.choose(options.runtime)
-    precision = engines.runtime.choose_precision(runtime.value, options.precision)
     batch = _number(options.batch, DEFAULT_BATCH, "the default of this runtime")
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
-    shard_cells = _number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches")
-    settled = Settings(
-        decoder=decoder, runtime=runtime, precision=precision, batch=batch, shard_cells=shard_cells
+    return Settings(
+        decoder=engines.decode.choose(options.decoder),
+        runtime=runtime,
+        precision=engines.runtime.choose_precision(runtime.value, options.precision),
+        batch=batch,
+        shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
     )
-    return settled if earlier is None else _with_earlier_reasons(settled, earlier)
-
-
-def _as_begun(options: RunOptions, earlier: Settings) -> RunOptions:
-    """Ask by name for what the run began with, wherever the user leaves it open."""
-    left_open = {
-        name: choice["value"]
-        for name, choice in earlier.record().items()
-        if getattr(options, name) in (AUTO, None)
-    }
-    return replace(options, **left_open)
-
-
-def _with_earlier_reasons(settled: Settings, earlier: Settings) -> Settings:
-    """Say of an unchanged choice that it is the run's, and keep why."""
-    kept = {}
-    for name in settled.record():
-        new, old = getattr(settled, name), getattr(earlier, name)
-        kept[name] = old if new.value == old.value else new
-    return Settings(**kept)
 
 
 def _number(asked: int | None, default: int, why: str) -> Choice[int]:

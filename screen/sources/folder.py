@@ -99,8 +99,8 @@ class FolderSource:
 
 def _is_cell(entry: os.DirEntry[bytes]) -> bool:
     """Tell a cell from other files; a dangling link is a cell, which will be unreadable."""
-    extension = entry.name.rpartition(b".")[2].lower()
-    if entry.name.startswith(b".") or extension not in EXTENSIONS:
+    stem, _, extension = entry.name.rpartition(b".")
+    if not stem or stem.startswith(b".") or extension.lower() not in EXTENSIONS:
         return False
     if entry.is_symlink():
         return not os.path.exists(entry.path) or os.path.isfile(entry.path)

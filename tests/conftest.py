@@ -1,0 +1,69 @@
+"""Tiny bundles and drawn cells for every test; the real cells where they are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import zoo
+from draw_cells import draw_cell
+from tiny import make_bundle
+
+REAL_CELLS = Path(__file__).parents[2] / "shared" / "cells"
+
+
+def pytest_addoption(parser):
+    """Let the machine with a GPU insist on it."""
+    parser.addoption("--require-gpu", action="store_true", help="fail where there is no GPU")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Skip what this machine cannot run, each with its reason."""
+    for item in items:
+        if item.get_closest_marker("realcells") and not REAL_CELLS.is_dir():
+            item.add_marker(pytest.mark.skip(reason=f"no real cells in {REAL_CELLS}"))
+        if item.get_closest_marker("gpu") and not config.getoption("--require-gpu"):
+            item.add_marker(pytest.mark.skip(reason="needs --require-gpu"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory):
+    """Keep compiled models of the tests out of the user's cache."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["SLIDESCREEN_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(tmp_path_factory):
+    """A tiny model of two classes, one of them positive."""
+    return make_bundle(tmp_path_factory.mktemp("bundle"), classes=["hem", "all"], positive="all")
+
+
+@pytest.fixture(scope="session")
+def three_classes(tmp_path_factory):
+    """A tiny model of three classes, none of them positive."""
+    return make_bundle(tmp_path_factory.mktemp("three"), classes=["a", "b c", "d"], positive=None)
+
+
+@pytest.fixture
+def cells(tmp_path):
+    """A folder of two slides: nine good cells of several formats and two bad ones."""
+    folder = tmp_path / "cells"
+    for slide, names in (
+        ("first", ["plain.bmp", "baseline.jpg", "rgb.png", "empty.jpg"]),
+        ("second", ["lossless.webp", "lzw.tif", "exif6.jpg", "16bit.png", "flipped.png"]),
+    ):
+        (folder / slide).mkdir(parents=True)
+        for name in names:
+            (folder / slide / name).write_bytes({**zoo.good(), **zoo.bad()}[name])
+    for seed in range(2):
+        draw_cell(seed, (90, 70)).save(folder / "second" / f"drawn{seed}.bmp")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_cells():
+    """The folder of real cells."""
+    return REAL_CELLS

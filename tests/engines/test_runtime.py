@@ -1,0 +1,189 @@
+"""The runtime contract, over every runtime and precision of this machine."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
+from engines.errors import BackendMissingError
+from engines.parity import DP_LIMIT
+from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
+from engines.trust import probabilities
+
+BATCH = 4
+EVIDENCE_TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}
+
+
+@pytest.fixture(
+    params=[("torch", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")],
+    ids="-".join,
+    scope="module",
+)
+def runtime(request, bundle):
+    """Each runtime at each precision."""
+    name, precision = request.param
+    try:
+        choose(name)
+        choose_precision(name, precision)
+    except BackendMissingError as error:
+        pytest.skip(str(error))
+    return open_runtime(name, bundle, RuntimeOptions(precision=precision, batch=BATCH, threads=2))
+
+
+def batch_of(pixels, name="cell", faults=0):
+    """Wrap pixels, and as many faults, as a batch of a shard of its own."""
+    refs = tuple(CellRef(f"{name}{index}", "s") for index in range(len(pixels)))
+    bad = tuple(Fault(CellRef(f"bad{index}", "s"), "undecodable", "r") for index in range(faults))
+    shard = Shard(0, (*refs, *(fault.ref for fault in bad)))
+    return Batch(shard, refs, (CellFacts(),) * len(refs), pixels, bad)
+
+
+def noise(count, seed=0):
+    """Return random images."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+
+
+def test_batches_come_out_in_order_and_whole(runtime):
+    """Full, ragged, empty and all-faulty batches all come out, in order, with their own refs."""
+    batches = [
+        batch_of(noise(n, n), f"b{k}-", faults=k % 2) for k, n in enumerate([4, 1, 0, 3, 4, 0])
+    ]
+
+    scores = list(runtime.stream(iter(batches)))
+
+    assert [item.refs for item in scores] == [batch.refs for batch in batches]
+    assert [item.faults for item in scores] == [batch.faults for batch in batches]
+    assert [len(item.logits) for item in scores] == [4, 1, 0, 3, 4, 0]
+
+
+def test_scores_have_the_promised_shapes(runtime):
+    """Logits are float32, features and evidence float16."""
+    (scores,) = runtime.stream([batch_of(noise(3))])
+
+    assert (scores.logits.dtype, scores.logits.shape) == (np.float32, (3, 2))
+    assert (scores.features.dtype, scores.features.ndim) == (np.float16, 2)
+    assert (scores.evidence.dtype, scores.evidence.shape[:2]) == (np.float16, (3, 2))
+
+
+def test_scores_do_not_depend_on_neighbours(runtime):
+    """A cell alone, or anywhere in any batch, has the same logits bit for bit."""
+    images = noise(BATCH)
+    (together,) = runtime.stream([batch_of(images)])
+
+    for index in range(BATCH):
+        (alone,) = runtime.stream([batch_of(images[index : index + 1])])
+        (moved,) = runtime.stream(
+            [batch_of(np.concatenate([noise(1, 9), images[index : index + 1]]))]
+        )
+        assert np.array_equal(alone.logits[0], together.logits[index])
+        assert np.array_equal(moved.logits[1], together.logits[index])
+
+
+def test_no_stage_writes_into_a_batchs_pixels(runtime):
+    """Every input's bytes are the same before and after, whatever is in flight."""
+    batches = [batch_of(noise(n % BATCH + 1, n)) for n in range(24)]
+    before = [hashlib.sha256(batch.pixels).digest() for batch in batches]
+
+    list(runtime.stream(batches))
+
+    assert [hashlib.sha256(batch.pixels).digest() for batch in batches] == before
+
+
+def test_a_repeated_stream_repeats_its_scores(runtime):
+    """Nothing is left in a request from the batch before it, or from a stream left early."""
+    batches = [batch_of(noise(n % BATCH + 1, n)) for n in range(12)]
+    first = [item.logits for item in runtime.stream(batches)]
+
+    next(runtime.stream(batches[5:]))
+    again = [item.logits for item in runtime.stream(batches)]
+
+    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
+
+
+def test_results_stay_when_the_stream_goes_on(runtime):
+    """Scores are copies: later batches do not change them."""
+    stream = runtime.stream([batch_of(noise(BATCH, n)) for n in range(12)])
+    first = next(stream)
+    kept = first.logits.copy()
+
+    list(stream)
+
+    assert np.array_equal(first.logits, kept)
+
+
+def test_evidence_adds_up_to_the_logits(runtime, bundle):
+    """The mean of the evidence over places, plus the bias, is the logit."""
+    from engines.network import network_from_bundle
+
+    bias = network_from_bundle(bundle).get_classifier().bias.detach().numpy()
+    (scores,) = runtime.stream([batch_of(noise(BATCH))])
+    total = scores.evidence.astype(np.float64).mean(axis=(2, 3)) + bias
+
+    spread = max(1.0, float(np.abs(scores.logits).max()))
+
+    assert (
+        np.abs(total - scores.logits).max()
+        <= EVIDENCE_TOLERANCE[runtime.options.precision] * spread
+    )
+
+
+def test_scores_agree_with_the_reference(runtime, bundle):
+    """Probabilities are FP32 PyTorch's within the limit of the precision."""
+    reference = open_runtime("torch", bundle, RuntimeOptions(batch=BATCH, threads=2))
+    batches = [batch_of(noise(BATCH, n)) for n in range(8)]
+
+    ours, theirs = (
+        probabilities(
+            np.concatenate([item.logits for item in each.stream(batches)]), bundle.temperature
+        )
+        for each in (runtime, reference)
+    )
+
+    assert np.abs(ours - theirs).max() <= DP_LIMIT[runtime.options.precision]
+
+
+def test_more_cells_than_the_batch_are_refused(runtime):
+    """A batch larger than what was compiled is an error, not a silent cut."""
+    with pytest.raises(ValueError, match="at most 4"):
+        list(runtime.stream([batch_of(noise(BATCH + 1))]))
+
+
+def test_a_failing_decoder_fails_the_stream(runtime):
+    """An exception upstream comes through, and the runtime can be used again."""
+
+    def failing():
+        yield batch_of(noise(2))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(runtime.stream(failing()))
+
+    assert len(list(runtime.stream([batch_of(noise(2))]))) == 1
+
+
+def test_threads_do_not_change_a_score(bundle):
+    """Resuming on fewer threads gives the same bits; so threads are not in the fingerprint."""
+    batches = [batch_of(noise(BATCH, n)) for n in range(4)]
+    name = choose().value
+    precision = choose_precision(name).value
+
+    one, two = (
+        [
+            item.logits
+            for item in open_runtime(
+                name, bundle, RuntimeOptions(precision=precision, batch=BATCH, threads=threads)
+            ).stream(batches)
+        ]
+        for threads in (1, 2)
+    )
+
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+def test_an_absent_precision_is_refused_by_name():
+    """The reference computes in float32 only, and says so."""
+    with pytest.raises(BackendMissingError, match="bf16 is not usable with the runtime torch"):
+        choose_precision("torch", "bf16")
