@@ -1,0 +1,254 @@
+"""The commands around training: evaluate, check, sweep, help."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from engines.bundle import ModelBundle
+from engines.errors import BackendMissingError, SourceError, UserError
+from train.__main__ import cli
+from train.devices import chosen_compute
+from train.options import with_epochs
+from train.recipe import SUBJECT, Phase, Recipe
+from train.start import freeze_stages, network_to_train
+
+HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
+
+
+@pytest.mark.parametrize("arguments", [[], ["fit"], ["evaluate"], ["check"], ["sweep"]])
+def test_help_is_light(arguments):
+    """Help loads no heavy package, and every command ends its help with an example."""
+    code = (
+        "import sys, train.__main__ as m\n"
+        f"sys.argv = ['slidescreen-train', *{arguments!r}, '--help']\n"
+        "try: m.main()\nexcept SystemExit as end: assert not end.code\n"
+        "print('LOADED', *{n.split('.')[0] for n in sys.modules})"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    text, _, loaded = shown.stdout.partition("LOADED")
+    assert not HEAVY & set(loaded.split())
+    assert not arguments or "slidescreen-train " + arguments[0] in text.split("Example:")[1]
+
+
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_option_has_help(name):
+    """No option is left to guessing."""
+    for option in cli.commands[name].params:
+        assert option.param_type_name == "argument" or option.help
+
+
+def test_a_problem_ends_with_a_hint_and_status_1(tmp_path):
+    """What went wrong, what to do next, no traceback."""
+    command = [sys.executable, "-m", "train", "check", str(tmp_path)]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[0].startswith("Error: no labelled cells in")
+    assert ended.stderr.splitlines()[1].startswith("Hint: ")
+    assert ended.stdout == ""
+
+
+def test_a_wrong_option_ends_with_status_2(cells):
+    """Usage errors are click's."""
+    command = [sys.executable, "-m", "train", "fit", str(cells)]
+
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 2
+    assert "Missing option '--out'" in ended.stderr
+
+
+def test_evaluate_gives_every_figure_its_interval(bundle, draw, command, tmp_path):
+    """On other people's cells; as JSON the whole record."""
+    others = draw(tmp_path / "others", seed=5)
+
+    record = json.loads(
+        command("evaluate", bundle, others, "--json", "--plots", tmp_path / "p").stdout
+    )
+
+    assert record["cells"] == 48
+    assert {"auc", "ece", "macro_f1", "weighted_f1", "f1_all", "f1_hem"} <= set(record["metrics"])
+    assert all(low <= value <= high for value, low, high in record["metrics"].values())
+    assert (tmp_path / "p" / "roc.png").exists()
+
+
+def test_evaluate_says_whom_the_model_was_trained_on(bundle, cells, command):
+    """Figures of people it knows are flattered; --unseen leaves them out."""
+    warned = command("evaluate", bundle, cells)
+    unseen = json.loads(command("evaluate", bundle, cells, "--unseen", "--json").stdout)
+
+    assert "8 of these subjects were trained on" in warned.stderr
+    assert set(unseen["subjects"]) == set(ModelBundle.load(bundle).data["held_out_subjects"])
+    assert unseen["subjects_trained_on"] == []
+
+
+def test_evaluate_with_turns_differs_a_little(bundle, cells, command):
+    """Averaging over flips and turns is another, similar judgement."""
+    plain, turned = (
+        json.loads(command("evaluate", bundle, cells, "--json", *more).stdout)["metrics"]["ece"][0]
+        for more in ([], ["--turned"])
+    )
+
+    assert plain != turned
+    assert plain == pytest.approx(turned, abs=0.2)
+
+
+def test_evaluate_refuses_labels_the_model_does_not_know(bundle, cells, command, tmp_path):
+    """It names them."""
+    manifest = tmp_path / "m.csv"
+    cell = cells / "all" / "UID_1_1_1_all.png"
+    manifest.write_text(f"path,label,subject\n{cell},monocyte,x\n")
+
+    with pytest.raises(SourceError, match="the model knows all, hem, some cells are monocyte"):
+        command("evaluate", bundle, manifest)
+
+
+def test_check_counts_and_finds_what_is_wrong(draw, command, tmp_path):
+    """Classes, people, repeats within and across people, bad files."""
+    folder = draw(tmp_path / "cells", subjects=2, each=2)
+    first = (folder / "all" / "UID_1_1_1_all.png").read_bytes()
+    (folder / "all" / "UID_2_9_1_all.png").write_bytes(first)
+    (folder / "all" / "UID_2_8_1_all.png").write_bytes(b"no image")
+    (folder / "all" / "nameless.png").write_bytes(b"no image either")
+
+    report = json.loads(command("check", folder, "--decoder", "pillow", "--json").stdout)
+
+    assert report["classes"] == {
+        "all": {"cells": 7, "subjects": 2},
+        "hem": {"cells": 4, "subjects": 2},
+    }
+    assert report["cells_without_subject"] == 1
+    assert report["repeated_images"] == [["all/UID_1_1_1_all.png", "all/UID_2_9_1_all.png"]]
+    assert report["repeated_across_subjects"] == 1
+    assert set(report["undecodable"]) == {"all/UID_2_8_1_all.png", "all/nameless.png"}
+
+
+def test_check_against_other_cells_fails_on_a_leak(cells, draw, command, tmp_path):
+    """Status 1, and the people and images in common are named."""
+    leaking = command("check", cells, "--against", cells, "--decoder", "none")
+    clean = draw(tmp_path / "clean", seed=9)
+    for file in clean.rglob("*.png"):
+        file.rename(file.with_name(file.name.replace("UID_", "UID_N")))
+
+    assert leaking.exit_code == 1
+    assert "12 subjects" in leaking.stdout
+    assert command("check", cells, "--against", clean, "--decoder", "none").exit_code == 0
+
+
+def test_a_sweep_tabulates_models_and_says_what_is_missing(cells, small, command, tmp_path):
+    """A model that cannot be had is a row with the reason; what is done is not done again."""
+    options = [*small[2:], "--epochs", "1"]
+    arguments = [
+        "sweep",
+        cells,
+        "--out",
+        tmp_path / "s",
+        "--models",
+        "resnet10t,nonesuch",
+        *options,
+    ]
+
+    shown = command(*arguments)
+    again = command(*arguments)
+
+    rows = list(csv.DictReader((tmp_path / "s" / "sweep.csv").read_text().splitlines()))
+    assert [row["model"] for row in rows] == ["resnet10t", "nonesuch"]
+    assert 0 <= float(rows[0]["auc"]) <= 1
+    assert "nonesuch" in rows[1]["problem"]
+    assert "not comparable" in shown.stderr.replace("\n", " ")
+    assert again.stdout == shown.stdout
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 60))
+def test_epochs_are_shared_out_whole(shares, epochs):
+    """Exactly as many as asked for, at least one to each phase kept, the last phase kept."""
+    phases = tuple(Phase(n, None, 1e-3 * (i + 1)) for i, n in enumerate(shares))
+
+    shared = with_epochs(phases, epochs)
+
+    assert sum(phase.epochs for phase in shared) == epochs
+    assert shared[-1].rate == phases[-1].rate
+
+
+def test_a_device_that_is_not_there_is_refused():
+    """Asked for by name, it runs there or not at all."""
+    with pytest.raises(BackendMissingError, match="'cuda:99' is not usable"):
+        chosen_compute("cuda:99")
+
+
+def test_the_choice_of_precision_carries_its_reason():
+    """Auto says what it took and why."""
+    assert "bfloat16" in chosen_compute("cpu").reason
+    assert chosen_compute("cpu", "fp32").value.half is False
+
+
+def small_recipe(**changed) -> Recipe:
+    """Make a recipe of a small network."""
+    from dataclasses import replace
+
+    return replace(SUBJECT, architecture="resnet10t", train_args={}, **changed)
+
+
+def test_weights_start_from_a_file_all_but_the_head(tmp_path):
+    """A file of 1000 classes fills a network of two, whose head starts near zero."""
+    source = timm.create_model("resnet10t", num_classes=1000)
+    save_file(source.state_dict(), tmp_path / "w.safetensors")
+
+    network = network_to_train(small_recipe(), 2, str(tmp_path / "w.safetensors"))
+
+    assert torch.equal(network.conv1[0].weight, source.conv1[0].weight)
+    assert network.fc.weight.abs().max() < 0.1
+
+
+def test_weights_of_another_architecture_are_refused(tmp_path):
+    """The error counts what is missing."""
+    save_file({"x": torch.zeros(1)}, tmp_path / "w.safetensors")
+
+    with pytest.raises(UserError, match=r"lacks .* of the network's"):
+        network_to_train(small_recipe(), 2, str(tmp_path / "w.safetensors"))
+
+
+def test_weights_that_are_not_there_are_refused(tmp_path):
+    """A misspelt --init is no training from scratch."""
+    with pytest.raises(UserError, match="cannot read weights from"):
+        network_to_train(small_recipe(), 2, str(tmp_path / "gone.safetensors"))
+
+
+def test_imagenet_offline_says_what_to_do(monkeypatch):
+    """The download's failure names the ways out."""
+
+    def offline(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+
+    with pytest.raises(UserError, match="cannot be downloaded: no route") as caught:
+        network_to_train(small_recipe(), 2, "imagenet")
+
+    assert "--init" in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["resnet10t", "efficientnet_b0"])
+def test_frozen_stages_do_not_learn(name):
+    """The stem and as many stages as asked for; more than there are is refused."""
+    network = timm.create_model(name, num_classes=2)
+
+    freeze_stages(network, 1)
+
+    learning = {n for n, p in network.named_parameters() if p.requires_grad}
+    assert not any(n.startswith(("conv_stem", "conv1", "blocks.0", "layer1")) for n in learning)
+    assert any(n.startswith(("blocks.1", "layer2")) for n in learning)
+    with pytest.raises(UserError, match="cannot freeze 99 stages"):
+        freeze_stages(network, 99)

@@ -1,0 +1,201 @@
+"""A training gives a bundle, goes on after a kill, and refuses what would leak."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file
+
+from engines.bundle import ModelBundle
+from engines.errors import ResultsError, SourceError, UserError
+from engines.network import network_from_bundle, serving_graph
+
+
+def weights_of(folder):
+    """Read a bundle's tensors."""
+    return load_file(folder / "model.safetensors")
+
+
+def equal(one, two):
+    """Tell whether two sets of tensors are the same, bit for bit."""
+    return one.keys() == two.keys() and all(torch.equal(one[n], two[n]) for n in one)
+
+
+def test_a_bundle_is_whole_and_serves(bundle):
+    """It loads, and its head is one that screening can take apart."""
+    loaded = ModelBundle.load(bundle)
+
+    assert loaded.classes == ("all", "hem")
+    assert loaded.positive == "all"
+    assert loaded.data["protocol"] == "subject"
+    assert not set(loaded.data["training_subjects"]) & set(loaded.data["held_out_subjects"])
+    serving_graph(loaded)
+
+
+def test_plain_timm_loads_the_same_network(bundle):
+    """timm.create_model("local-dir:...") gives the bundle's weights, tensor by tensor."""
+    ours = network_from_bundle(ModelBundle.load(bundle)).state_dict()
+
+    plain = timm.create_model(f"local-dir:{bundle}", pretrained=True)
+
+    assert equal(plain.state_dict(), ours)
+    assert plain.pretrained_cfg["crop_mode"] == "squash"
+    assert plain.pretrained_cfg["crop_pct"] == 1.0
+
+
+def test_the_card_states_protocol_figures_and_limits(bundle):
+    """Nobody should meet the figures without what they mean."""
+    card = (bundle / "README.md").read_text()
+
+    for said in ("research only", "Split by subject", "| AUC |", "95% intervals", "## Limits"):
+        assert said in card
+    for plot in ("roc", "reliability", "confusion", "subjects"):
+        assert f"plots/{plot}.png" in card
+        assert (bundle / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_weights_are_halved_but_statistics_are_not(bundle):
+    """Filters are float16; norms and their statistics stay float32."""
+    tensors = weights_of(bundle)
+
+    assert {t.dtype for n, t in tensors.items() if t.dim() > 1} == {torch.float16}
+    assert all(t.dtype == torch.float32 for n, t in tensors.items() if "running" in n)
+
+
+def test_pooled_features_of_training_cells_are_kept(bundle):
+    """Mean, class means and leading directions, named with their hash in the bundle."""
+    kept = load_file(bundle / "features.safetensors")
+    record = json.loads((bundle / "screening.json").read_text())["data"]["features"]
+
+    assert kept["class_means_CF"].shape == (2, len(kept["mean_F"]))
+    directions = kept["directions_KF"]
+    assert torch.allclose(directions @ directions.T, torch.eye(len(directions)), atol=1e-4)
+    assert record["file"] == "features.safetensors"
+
+
+def test_the_same_seed_gives_the_same_bundle(bundle, cells, small, command, tmp_path):
+    """Everything random comes from the seed."""
+    command("fit", cells, "--out", tmp_path / "again", *small)
+
+    assert equal(weights_of(bundle), weights_of(tmp_path / "again"))
+
+
+def test_another_seed_gives_another_bundle(bundle, cells, small, command, tmp_path):
+    """And the seed does something."""
+    command("fit", cells, "--out", tmp_path / "other", *small, "--seed", "1")
+
+    assert not equal(weights_of(bundle), weights_of(tmp_path / "other"))
+
+
+def test_killed_and_run_again_equals_never_killed(bundle, cells, small, command, tmp_path):
+    """SIGKILL after the first epoch costs no number of the result."""
+    out = tmp_path / "killed"
+    arguments = [sys.executable, "-m", "train", "fit", str(cells), "--out", str(out), *small]
+    process = subprocess.Popen(
+        arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
+    )
+    state = tmp_path / "killed.training" / "state.pt"
+    while not state.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+    result = command("fit", cells, "--out", out, *small)
+
+    assert "going on after epoch" in result.stderr
+    assert equal(weights_of(bundle), weights_of(out))
+
+
+def test_interrupted_it_keeps_the_best_so_far(cells, small, command, tmp_path, monkeypatch):
+    """Ctrl-C in the second epoch publishes the first."""
+    from train import fit
+
+    kept = fit.save_state
+
+    def interrupt(*arguments):
+        kept(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit, "save_state", interrupt)
+
+    result = command("fit", cells, "--out", tmp_path / "out", *small)
+
+    assert result.exit_code != 0
+    assert ModelBundle.load(tmp_path / "out").data["epochs"] == 1
+
+
+def test_another_training_in_the_same_place_is_refused(bundle, cells, small, command):
+    """The error names what differs."""
+    with pytest.raises(ResultsError, match="recipe batch was 8, is 4") as caught:
+        command("fit", cells, "--out", bundle, *small, "--batch", "4")
+
+    assert "--restart" in caught.value.hint
+
+
+def test_restart_begins_anew(cells, small, command, tmp_path):
+    """What was left there is not gone on with."""
+    out = tmp_path / "out"
+    command("fit", cells, "--out", out, *small, "--epochs", "1")
+
+    result = command(
+        "fit", cells, "--out", out, *small, "--epochs", "1", "--batch", "4", "--restart"
+    )
+
+    assert result.exit_code == 0
+    assert "going on" not in result.stderr
+
+
+def test_a_bad_file_is_named_and_left_out(draw, small, command, tmp_path):
+    """It is never replaced by a neighbour."""
+    folder = draw(tmp_path / "cells")
+    (folder / "all" / "UID_1_99_1_all.png").write_bytes(b"not an image")
+
+    result = command("fit", folder, "--out", tmp_path / "out", *small)
+
+    assert "does not decode: all/UID_1_99_1_all.png" in result.stderr
+
+
+def test_held_out_people_who_were_trained_on_are_refused(cells, small, command, tmp_path):
+    """A split by subject that leaks is no split by subject."""
+    with pytest.raises(SourceError, match="share 12 subjects and 48 images"):
+        command("fit", cells, "--out", tmp_path / "out", *small, "--held-out", cells)
+
+
+def test_the_paper_recipe_says_that_it_leaks(cells, small, command, tmp_path):
+    """Its split by image is done, and said on screen and on the card."""
+    options = [*small[:-2], "--epochs", "1", "--folds", "4", "--recipe", "paper", "--no-augment"]
+
+    result = command("fit", cells, "--out", tmp_path / "out", *options)
+
+    assert "Leak: " in result.stderr
+    assert "Split by image" in (tmp_path / "out" / "README.md").read_text()
+
+
+def test_cells_of_one_class_are_refused(draw, small, command, tmp_path):
+    """There is nothing to tell apart."""
+    folder = draw(tmp_path / "cells")
+    with pytest.raises(SourceError, match="all cells are of one class, all"):
+        command("fit", folder / "all", "--out", tmp_path / "out", *small)
+
+
+def test_an_unknown_positive_class_is_refused(cells, small, command, tmp_path):
+    """The error names the classes there are."""
+    with pytest.raises(UserError, match="'blast' is not among all, hem"):
+        command("fit", cells, "--out", tmp_path / "out", *small, "--positive", "blast")
+
+
+def test_a_training_can_be_followed_on_tensorboard(cells, small, command, tmp_path):
+    """Losses and metrics are written where TensorBoard reads them."""
+    pytest.importorskip("tensorboard")
+
+    command("fit", cells, "--out", tmp_path / "out", *small, "--tensorboard")
+
+    assert list((tmp_path / "out.training" / "tensorboard").glob("events*"))

@@ -1,0 +1,1 @@
+"""Labelled cells in, a model bundle out."""

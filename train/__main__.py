@@ -1,0 +1,290 @@
+"""``slidescreen-train``: the commands. Only this module and ``show`` print."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engines.errors import UserError
+from train import show
+from train.data import open_labelled
+from train.options import (
+    cells_from,
+    compute_from,
+    compute_options,
+    data_options,
+    fit_options_from,
+    recipe_from,
+    recipe_options,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from train.fit import Run
+
+__all__ = ["cli", "main"]
+
+PATH = click.Path(path_type=Path)
+INTERRUPTED, MENDABLE = 130, 1
+
+
+def main() -> None:
+    """Run the command; a problem the user can mend ends with what to do next, and status 1."""
+    logging.getLogger("train").addHandler(logging.NullHandler())
+    try:
+        sys.exit(cli(standalone_mode=False))
+    except UserError as error:
+        show.problem(error)
+        sys.exit(MENDABLE)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        show.note("Interrupted.")
+        sys.exit(INTERRUPTED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="slidescreen", prog_name="slidescreen-train")
+def cli() -> None:
+    """Train, judge and check models of single-cell crops. For research only."""
+
+
+@cli.command()
+@data_options
+@click.option("--out", type=PATH, required=True, help="The bundle's folder.")
+@click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]")
+@click.option(
+    "--init",
+    default="imagenet",
+    show_default=True,
+    metavar="WHAT",
+    help="Start: imagenet (downloads), scratch, a bundle, or a file of weights.",
+)
+@recipe_options
+@click.option(
+    "--fold",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Which part is held out.",
+)
+@click.option(
+    "--held-out",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Hold out these cells instead of a part of CELLS.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
+)
+@click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")
+@click.option(
+    "--data",
+    "data_name",
+    default="",
+    metavar="TEXT",
+    help="What the model card says of the data: name, source, licence.",
+)
+@click.option("--compiled", is_flag=True, help="Compile first: minutes, then faster steps.")
+@click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard.")
+@click.option("--restart", is_flag=True, help="Begin anew where a training was left.")
+@compute_options
+def fit(**given: Any) -> None:
+    """
+    Train on labelled CELLS and write a bundle.
+
+    CELLS are class folders, C-NMC 2019 folders as downloaded, or manifests (CSV or Parquet of
+    path, label, subject). Killed and run again, it goes on from the last epoch; interrupted with
+    Ctrl-C, it keeps the best so far.
+
+    \b
+    Example:
+      slidescreen-train fit C-NMC/fold_0 C-NMC/fold_1 --out bundle
+    """
+    run = _prepared(given)
+    show.parts(run)
+    with show.training(run) as progress, _board(run, wanted=given["tensorboard"]) as log:
+        try:
+            for event in run.epochs():
+                progress(event)
+                log(event)
+        except KeyboardInterrupt:
+            _publish(run)
+            raise
+    _publish(run)
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@data_options
+@click.option("--unseen", is_flag=True, help="Leave out subjects that the model was trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--plots", type=PATH, metavar="FOLDER", help="Draw confusion, ROC, reliability.")
+@compute_options
+def evaluate(**given: Any) -> None:
+    """
+    Judge a BUNDLE on labelled CELLS, each figure with its interval.
+
+    \b
+    Example:
+      slidescreen-train evaluate bundle C-NMC/fold_2
+    """
+    from engines.bundle import ModelBundle
+    from train.evaluate import evaluated_bundle, unseen_by
+
+    compute = compute_from(given)
+    bundle = ModelBundle.load(given["bundle"])
+    cells = cells_from(given)
+    if given["unseen"]:
+        cells = unseen_by(bundle, cells)
+    judged = evaluated_bundle(
+        bundle, cells, compute.value, decoder=given["decoder"], turned=given["turned"]
+    )
+    if given["plots"]:
+        from train.plots import draw_plots
+
+        draw_plots(given["plots"], judged)
+    if given["as_json"]:
+        click.echo(json.dumps(judged.record(), indent=2))
+    else:
+        show.note(compute.reason)
+        show.evaluation(judged)
+
+
+@cli.command()
+@data_options
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Other cells: say what CELLS share with them.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["none", "auto", "dali", "pillow"]),
+    default="auto",
+    show_default=True,
+    help="Decode every cell to find bad ones; none: do not.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(**given: Any) -> None:
+    """
+    Say what is in CELLS and what would leak; exit with 1 if --against finds any leak.
+
+    \b
+    Example:
+      slidescreen-train check C-NMC/fold_0 --against C-NMC/fold_2
+    """
+    from train.check import checked
+
+    other = open_labelled(given["against"], given["subject"]) if given["against"] else ()
+    report = checked(cells_from(given), other, given["decoder"])
+    if given["as_json"]:
+        click.echo(json.dumps(report.record(), indent=2))
+    else:
+        show.check(report)
+    if report.shared:
+        raise click.exceptions.Exit(MENDABLE)
+
+
+@cli.command()
+@data_options
+@click.option("--out", type=PATH, required=True, help="Folder of the bundles and the table.")
+@click.option(
+    "--models",
+    default="efficientnet_b3",
+    show_default=True,
+    metavar="A,B,...",
+    help="timm's names.",
+)
+@click.option(
+    "--fold",
+    "fold_list",
+    default="0",
+    show_default=True,
+    metavar="0,1,...",
+    help="Parts to hold out in turn: 0,1,2,3,4 is five-fold cross-validation.",
+)
+@click.option(
+    "--seeds", default="0", show_default=True, metavar="0,1,...", help="Seeds to repeat with."
+)
+@click.option(
+    "--init",
+    default="imagenet",
+    show_default=True,
+    metavar="WHAT",
+    help="Start: imagenet, scratch, or [MODEL=]FILE, several separated by commas.",
+)
+@recipe_options
+@click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")
+@compute_options
+def sweep(**given: Any) -> None:
+    """
+    Train every model on every fold with every seed, and tabulate them beside the paper.
+
+    What is done is not done again: a sweep that was killed goes on. A model that cannot be had
+    is a row that says why.
+
+    \b
+    Example:
+      slidescreen-train sweep CELLS --out sweep --models resnet50,efficientnet_b3
+    """
+    from train.sweep import plan, swept, write_table
+
+    compute = compute_from(given)
+    base = recipe_from(given)
+    cells = cells_from(given)
+    runs = plan(given["models"], given["fold_list"], given["seeds"], given["init"])
+    options = fit_options_from(given, compute.value, cells)
+    rows = []
+    for row in swept(runs, cells, base, options):
+        rows.append(row)
+        show.note(str(row))
+        write_table(given["out"] / "sweep.csv", rows)
+    show.sweep(rows, base)
+
+
+def _prepared(given: Mapping[str, Any]) -> Run:
+    """Build the run that ``fit``'s options describe."""
+    from train.fit import prepared_run
+    from train.parts import parts_of
+    from train.split import Deal
+
+    compute = compute_from(given)
+    show.note(compute.reason)
+    recipe = recipe_from(given, given["architecture"])
+    cells = cells_from(given)
+    options = fit_options_from(given, compute.value, cells)
+    apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
+    deal = Deal(recipe.folds, options.fold, options.seed)
+    parts = parts_of(cells, recipe.protocol, deal, apart)
+    if given["restart"]:
+        (options.state / "state.pt").unlink(missing_ok=True)
+    return prepared_run(parts, recipe, options)
+
+
+def _board(run: Run, *, wanted: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Log to TensorBoard, or nowhere."""
+    from train.board import board
+
+    return board(run.options.state / "tensorboard") if wanted else nullcontext(lambda _: None)
+
+
+def _publish(run: Run) -> None:
+    """Write the bundle and show how good it is."""
+    bundle, judged = run.publish()
+    show.evaluation(judged)
+    show.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""The model card: what a bundle is, how good it was, on whom, and what it must not be used for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engines.bundle import ModelBundle
+    from train.evaluate import Evaluation
+
+__all__ = ["card_text"]
+
+PROTOCOLS = {
+    "subject": (
+        "Split by subject: no person has cells on both sides, no image occurs on both sides. The "
+        "figures are of people the model has not seen."
+    ),
+    "image": (
+        "Split by image, as in arXiv 2508.06535: the same people have cells on both sides, so the "
+        "figures say how well the model knows these people. They are not comparable with figures "
+        "of a split by subject, and say little about new patients."
+    ),
+}
+NAMES = {
+    "auc": "AUC",
+    "weighted_f1": "weighted F1",
+    "macro_f1": "macro F1",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "ece": "calibration error (ECE), calibrated",
+}
+
+
+def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
+    """Return the card as Markdown; its first lines are the metadata that model hubs read."""
+    parts = [
+        "---\nlibrary_name: timm\nlicense: apache-2.0\ntags: [image-classification, timm]\n---\n",
+        f"# {bundle.architecture}: {' against '.join(bundle.classes)}\n",
+        "**For research only. Not a medical device; not for diagnosis, treatment or triage.**\n",
+        _about(bundle),
+        _figures(bundle, judged),
+        _subjects(judged),
+        _limits(bundle),
+        _use(bundle),
+    ]
+    return "\n".join(parts)
+
+
+def _about(bundle: ModelBundle) -> str:
+    """Say what the model is and how it came about."""
+    data = bundle.data
+    calls = (
+        f"`{bundle.positive}` is called at a calibrated probability of {bundle.threshold:.3f} or "
+        f"above: {data['threshold_rule']}."
+        if bundle.positive
+        else "The likeliest class is called."
+    )
+    return (
+        f"A classifier of single-cell crops, {bundle.input.width} x {bundle.input.height}, "
+        f"trained by `slidescreen-train fit --recipe {data['recipe']}` from `{data['init']}`.\n\n"
+        f"- Data: {data['name'] or 'not stated'}\n"
+        f"- Trained on {data['training_cells']} cells of {len(data['training_subjects'])} "
+        f"subjects, {data['epochs']} epochs; the weights of epoch {data['best_epoch']} kept.\n"
+        f"- Held out: fold {data['held_out_fold']}: {len(data['held_out_subjects'])} subjects.\n"
+        f"- {calls} Temperature {bundle.temperature:.3f}.\n"
+        "- Weights: Apache-2.0; filters and matrices in half precision.\n"
+    )
+
+
+def _figures(bundle: ModelBundle, judged: Evaluation) -> str:
+    """Tabulate the figures with their protocol."""
+    named = {
+        NAMES.get(name, name.replace("f1_", "F1 of ")): f for name, f in judged.figures.items()
+    }
+    rows = "\n".join(f"| {name} | {figure} |" for name, figure in named.items())
+    return (
+        f"## Figures\n\n{PROTOCOLS[bundle.data['protocol']]}\n\n"
+        f"{judged.cells} held-out cells of {len(judged.subjects)} subjects, "
+        f"{judged.faults} more did not decode; "
+        "in brackets 95% intervals by bootstrap over subjects within each class.\n\n"
+        f"| figure | value |\n| --- | --- |\n{rows}\n"
+        f"| calibration error (ECE), uncalibrated | {judged.ece_uncalibrated:.3f} |\n\n"
+        "The held-out cells also chose the epoch, so these figures are somewhat optimistic. "
+        "Temperature and threshold are judged without the subject they are applied to: each "
+        "subject is scored at the operating point that the other held-out subjects give.\n\n"
+        + " ".join(f"![{name}](plots/{name}.png)" for name in _plots(judged))
+        + "\n"
+    )
+
+
+def _plots(judged: Evaluation) -> tuple[str, ...]:
+    """Name the plots that were drawn."""
+    always = ("confusion", "subjects")
+    return always if judged.scored.positive is None else ("roc", "reliability", *always)
+
+
+def _subjects(judged: Evaluation) -> str:
+    """Tabulate the subjects, worst first."""
+    ordered = sorted(judged.subjects.items(), key=lambda row: row[1][2])
+    rows = "\n".join(f"| {s} | {label} | {n} | {right:.3f} |" for s, (label, n, right) in ordered)
+    shares = [right for _, (_, _, right) in ordered]
+    return (
+        "## By subject\n\n"
+        f"Share of cells called right: mean over subjects {sum(shares) / len(shares):.3f}, "
+        f"worst {min(shares):.3f}.\n\n"
+        f"| subject | class | cells | called right |\n| --- | --- | --- | --- |\n{rows}\n"
+    )
+
+
+def _limits(bundle: ModelBundle) -> str:
+    """Say what the figures do not cover."""
+    subjects = len(bundle.data["training_subjects"]) + len(bundle.data["held_out_subjects"])
+    return (
+        "## Limits\n\n"
+        f"- {subjects} subjects in all: subjects differ far more than cells do, so the intervals "
+        "are wide, and a single subject can be called almost wholly wrong.\n"
+        "- One data set. Another microscope, camera, stain or way of segmenting is another "
+        "matter: measure on your own labelled cells with `slidescreen-train evaluate` first.\n"
+        f"- It knows {', '.join(bundle.classes)} and nothing else: any other cell, debris or an "
+        "empty crop is still called one of these.\n"
+        "- It calls cells, not people. A share of positive cells is not a diagnosis.\n"
+    )
+
+
+def _use(bundle: ModelBundle) -> str:
+    """Show how to load it."""
+    return (
+        "## Use\n\n```console\n$ slidescreen run CELLS --out results --model BUNDLE\n```\n\n"
+        "```python\nimport timm\n\nmodel = timm.create_model("
+        '"local-dir:BUNDLE", pretrained=True).eval()\n```\n\n'
+        f"Input: RGB, the whole crop squashed to {bundle.input.width} x {bundle.input.height} "
+        f"({bundle.input.filter}), mean {list(bundle.input.mean)}, std {list(bundle.input.std)}.\n"
+    )

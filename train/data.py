@@ -1,0 +1,234 @@
+"""
+Labelled cells, from the layouts they come in.
+
+* class folders       any depth; a cell's class is the folder that holds it (``fold_0/all/x.bmp``)
+* C-NMC 2019          the same, named ``UID_<subject>_<image>_<cell>_<class>``
+* its second phase    numbered images and a CSV of ``Patient_ID``, ``new_names``, ``labels``
+* a manifest          CSV or Parquet with ``path`` (or ``file``), ``label`` and maybe ``subject``
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from csv import reader as rows
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import xxhash
+
+from engines.cells import CellRef
+from engines.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    import pyarrow as pa
+
+__all__ = ["CNMC_NAME", "LabelledCell", "content_hashes", "limited", "open_labelled"]
+
+CNMC_NAME = r"UID_(?P<subject>[^_]+)_\d+_\d+_(all|hem)"
+PHASE_TWO = {"Patient_ID", "new_names", "labels"}
+PHASE_TWO_CLASSES = {"1": "all", "0": "hem"}
+MANIFESTS = (".csv", ".parquet")
+IMAGES = frozenset(
+    [
+        ".bmp",
+        ".dib",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".png",
+        ".tif",
+        ".tiff",
+        ".webp",
+        ".jp2",
+        ".j2k",
+        ".pgm",
+        ".ppm",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledCell:
+    """
+    One cell of known class.
+
+    Attributes:
+        ref: Its path within all sources together, and as its slide the subject, upper-case (one
+            subject of C-NMC is written both ``H3`` and ``h3``); empty where it is not known.
+        label: Name of its class.
+        file: Where its bytes are.
+    """
+
+    ref: CellRef
+    label: str
+    file: Path
+
+    @property
+    def subject(self) -> str:
+        """Whose cell it is."""
+        return self.ref.slide
+
+
+def open_labelled(sources: Sequence[Path], subject: str = CNMC_NAME) -> tuple[LabelledCell, ...]:
+    """
+    List the labelled cells of all *sources*, in the order of their paths.
+
+    Args:
+        sources: Folders and manifests.
+        subject: Regular expression searched for in a cell's path, with a group ``subject``; not
+            used where a manifest has a column of that name.
+
+    Raises:
+        SourceError: If a source has no labelled cells, or names a file that is not there.
+    """
+    pattern = _subject_pattern(subject)
+    cells: list[LabelledCell] = []
+    for source in sources:
+        found = list(_cells_of(source, pattern))
+        if not found:
+            raise SourceError(
+                f"no labelled cells in {source}",
+                hint="give class folders, C-NMC folders, or a manifest with path, label, subject",
+            )
+        cells.extend(_prefixed(found, source.stem) if len(sources) > 1 else found)
+    _refuse_repeats(cells)
+    return tuple(sorted(cells, key=lambda cell: cell.ref.path))
+
+
+def limited(cells: Sequence[LabelledCell], limit: int | None) -> tuple[LabelledCell, ...]:
+    """Keep at most *limit* cells, spread evenly over the list, and so over classes and subjects."""
+    if limit is None or limit >= len(cells):
+        return tuple(cells)
+    return tuple(cells[i * len(cells) // limit] for i in range(limit))
+
+
+def content_hashes(cells: Iterable[LabelledCell]) -> list[str]:
+    """Return each file's xxh3-128 in hex; empty for one that cannot be read."""
+    return [_content_hash(cell.file) for cell in cells]
+
+
+def _content_hash(file: Path) -> str:
+    """Hash one file's bytes."""
+    try:
+        return xxhash.xxh3_128_hexdigest(file.read_bytes())
+    except OSError:
+        return ""
+
+
+def _subject_pattern(subject: str) -> re.Pattern[str]:
+    """Compile the subject rule."""
+    try:
+        pattern = re.compile(subject)
+    except re.error as error:
+        raise SourceError(
+            f"the subject rule {subject!r} is no regular expression: {error}"
+        ) from error
+    if "subject" not in pattern.groupindex:
+        raise SourceError(
+            f"the subject rule {subject!r} has no group named subject",
+            hint=r"for example --subject '(?P<subject>[^/]+)/[^/]+$'",
+        )
+    return pattern
+
+
+def _cells_of(source: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
+    """List one source."""
+    if source.is_file() and source.suffix.lower() in MANIFESTS:
+        return _cells_of_manifest(source, pattern)
+    if source.is_dir():
+        return _cells_of_folder(source, pattern)
+    raise SourceError(
+        f"{source} is neither a folder nor a manifest", hint="a manifest ends in .csv or .parquet"
+    )
+
+
+def _cells_of_folder(folder: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
+    """List a folder; images that a second-phase CSV names take their labels from it."""
+    renamed = _second_phase(folder)
+    for file in sorted(folder.rglob("*")):
+        if file.suffix.lower() not in IMAGES or file.name.startswith(".") or not file.is_file():
+            continue
+        path = file.relative_to(folder).as_posix()
+        if file.name in renamed:
+            original, label = renamed[file.name]
+            yield _cell(file, path, label, _subject_of(original, pattern))
+        elif file.parent != folder or not renamed:
+            yield _cell(file, path, file.resolve().parent.name, _subject_of(path, pattern))
+
+
+def _second_phase(folder: Path) -> dict[str, tuple[str, str]]:
+    """Return original name and class by file name, from C-NMC second-phase CSVs in *folder*."""
+    named: dict[str, tuple[str, str]] = {}
+    for file in sorted(folder.rglob("*.csv")):
+        if set(_header(file)) >= PHASE_TWO:
+            table = _read_table(file)
+            columns = (table[name].to_pylist() for name in ("new_names", "Patient_ID", "labels"))
+            for name, original, label in zip(*columns, strict=True):
+                named[name] = (original, PHASE_TWO_CLASSES.get(str(label), str(label)))
+    return named
+
+
+def _cells_of_manifest(manifest: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
+    """List a manifest; its paths are relative to its own folder."""
+    table = _read_table(manifest)
+    path_column = "path" if "path" in table.column_names else "file"
+    if not {path_column, "label"} <= set(table.column_names):
+        raise SourceError(
+            f"{manifest} has the columns {', '.join(table.column_names)}",
+            hint="a manifest needs path (or file) and label; subject where it is known",
+        )
+    has_subject = "subject" in table.column_names
+    for row in table.to_pylist():
+        path = str(row[path_column])
+        subject = str(row["subject"] or "") if has_subject else _subject_of(path, pattern)
+        yield _cell(manifest.parent / path, path, str(row["label"]), subject)
+
+
+def _read_table(file: Path) -> pa.Table:
+    """Read a CSV, every column as text, or a Parquet file."""
+    import pyarrow as pa
+    from pyarrow import csv, parquet
+
+    try:
+        if file.suffix.lower() == ".parquet":
+            return parquet.read_table(file)
+        types = csv.ConvertOptions(column_types=dict.fromkeys(_header(file), pa.string()))
+        return csv.read_csv(file, convert_options=types)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SourceError(f"cannot read {file}: {error}") from error
+
+
+def _header(file: Path) -> list[str]:
+    """Return a CSV's column names."""
+    with file.open(encoding="utf-8-sig", newline="", errors="replace") as text:
+        return next(rows(text), [])
+
+
+def _subject_of(path: str, pattern: re.Pattern[str]) -> str:
+    """Return the subject that a path names, or nothing."""
+    found = pattern.search(path)
+    return found["subject"] if found else ""
+
+
+def _cell(file: Path, path: str, label: str, subject: str) -> LabelledCell:
+    """Build a cell, its subject without regard to case."""
+    return LabelledCell(CellRef(path, subject.upper()), label, file)
+
+
+def _prefixed(cells: list[LabelledCell], name: str) -> list[LabelledCell]:
+    """Put the source's name before the paths, so that two sources cannot collide."""
+    return [replace(c, ref=CellRef(f"{name}/{c.ref.path}", c.ref.slide)) for c in cells]
+
+
+def _refuse_repeats(cells: list[LabelledCell]) -> None:
+    """Refuse a cell listed twice: it would count twice."""
+    repeated = [path for path, n in Counter(cell.ref.path for cell in cells).items() if n > 1]
+    if repeated:
+        raise SourceError(
+            f"{len(repeated)} cells are listed more than once, {repeated[0]} first",
+            hint="give each folder once, and each path once in a manifest",
+        )

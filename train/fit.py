@@ -1,0 +1,260 @@
+"""One training from labelled cells to a bundle: prepare, train (resumable), publish."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from engines.errors import SourceError, UserError
+from engines.trust import probabilities
+from train.augment import ROOM
+from train.calibrate import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
+from train.card import card_text
+from train.checkpoint import Identity, load_state, save_state
+from train.devices import Compute
+from train.evaluate import evaluation, predictions, truth_of
+from train.loop import EpochDone, Training, TrainingCells
+from train.metrics import Scored, figures
+from train.pixels import decoded_cells, enlarged
+from train.plots import draw_plots
+from train.publish import Meaning, as_shipped, model_input, publish_bundle, publish_features
+from train.start import network_to_train
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from torch import nn
+
+    from engines.bundle import ModelBundle
+    from train.evaluate import Evaluation
+    from train.loop import StepDone
+    from train.parts import Parts
+    from train.pixels import DecodedCells
+    from train.recipe import Recipe
+
+__all__ = ["FitOptions", "Run", "prepared_run"]
+
+FEATURE_CELLS = 2000  # training cells whose pooled features describe where training lay
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitOptions:
+    """
+    How one training is run.
+
+    Attributes:
+        out: The bundle's folder; the training's state lies beside it, in ``<out>.training``.
+        init: See ``start.network_to_train``.
+        compute: Where the arithmetic happens.
+        fold: Which part is held out.
+        seed: Of everything random.
+        positive: Name of the class a screen looks for, or None.
+        decoder: ``auto``, ``dali`` or ``pillow``.
+        turned: Judge with test-time flips and turns.
+        data: What the card says of the data: name, source, licence.
+    """
+
+    out: Path
+    init: str
+    compute: Compute
+    fold: int = 0
+    seed: int = 0
+    positive: str | None = None
+    decoder: str = "auto"
+    turned: bool = False
+    data: str = ""
+
+    @property
+    def state(self) -> Path:
+        """The folder of the training's state."""
+        return self.out.with_name(self.out.name + ".training")
+
+
+@dataclass(slots=True)
+class Run:
+    """
+    A training, ready to go on from wherever it was left.
+
+    Attributes:
+        parts: The cells.
+        classes: In the order of the logits.
+        held_out: The held-out cells, decoded at the model's size.
+        faults: Training cells that did not decode, by path, with the reason.
+        training: The loop and its state.
+    """
+
+    recipe: Recipe
+    options: FitOptions
+    parts: Parts
+    classes: tuple[str, ...]
+    held_out: DecodedCells
+    faults: dict[str, str]
+    training: Training
+    _identity: Identity
+    _cells: TrainingCells
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.training.is_done
+
+    def epochs(self) -> Iterator[StepDone | EpochDone]:
+        """Train what is left, keeping the state after every epoch."""
+        for done in self.training.epochs(self._cells, self._judge()):
+            if isinstance(done, EpochDone):
+                save_state(self.options.state / "state.pt", self.training, self._identity)
+                log.info("epoch %d: loss %.4f, %s", done.epoch, done.loss, dict(done.metrics))
+            yield done
+
+    def publish(self) -> tuple[ModelBundle, Evaluation]:
+        """
+        Write the best epoch's weights as a bundle, judged as they are shipped.
+
+        Raises:
+            UserError: If no epoch is finished.
+        """
+        if not self.training.best_weights:
+            raise UserError(
+                "no epoch is finished, so there is nothing to keep", hint="run it again"
+            )
+        network = self._best_network()
+        judged, point = self._judged(network)
+        data = self._provenance(judged)
+        data["features"] = self._features(network)
+        meaning = Meaning(self.classes, self.options.positive, point, data)
+        weights = self.training.best_weights
+        bundle = publish_bundle(self.options.out, self.recipe, weights, meaning)
+        draw_plots(self.options.out / "plots", judged)
+        card = self.options.out / "README.md"
+        card.write_text(card_text(bundle, judged), encoding="utf-8")
+        return bundle, judged
+
+    def _judge(self) -> Callable[[nn.Module], dict[str, float]]:
+        """Return what scores the held-out cells after each epoch."""
+        truth = truth_of(self.held_out.cells, self.classes)
+        expected = model_input(self.recipe)
+        subjects = np.array([cell.subject for cell in self.held_out.cells])
+
+        def judge(network: nn.Module) -> dict[str, float]:
+            logits = predictions(
+                network, self.held_out.pixels, expected, self.options.compute
+            ).logits
+            shown = probabilities(logits, 1.0)
+            return figures(Scored(self.classes, truth, shown, shown, subjects, None, None))
+
+        return judge
+
+    def _best_network(self) -> nn.Module:
+        """Return the network with the best weights, rounded as they will be shipped."""
+        network = self.training.judged
+        shipped = as_shipped(self.training.best_weights)
+        network.load_state_dict(
+            {n: t.float() if t.is_floating_point() else t for n, t in shipped.items()}
+        )
+        return network.eval()
+
+    def _judged(self, network: nn.Module) -> tuple[Evaluation, OperatingPoint]:
+        """Fit the operating point, and judge by cross-fitting it, in float32."""
+        exact = Compute(self.options.compute.device, half=False)
+        expected, turned = model_input(self.recipe), self.options.turned
+        logits = predictions(network, self.held_out.pixels, expected, exact, turned=turned).logits
+        truth = truth_of(self.held_out.cells, self.classes)
+        positive = self.options.positive
+        number = self.classes.index(positive) if positive else None
+        subjects = np.array([cell.subject for cell in self.held_out.cells])
+        point = fitted_point(logits, truth, number)
+        scored = cross_fitted(logits, truth, subjects, self.classes, number)
+        uncalibrated = probabilities(logits, 1.0)
+        return evaluation(scored, uncalibrated, faults=len(self.held_out.faults)), point
+
+    def _features(self, network: nn.Module) -> dict[str, Any]:
+        """Write the pooled features of some training cells."""
+        cells = self.parts.training[:: -(-len(self.parts.training) // FEATURE_CELLS)]
+        expected = model_input(self.recipe)
+        decoded = decoded_cells(cells, expected, self.options.decoder)
+        features = predictions(network, decoded.pixels, expected, self.options.compute).features
+        truth = truth_of(decoded.cells, self.classes)
+        return dict(publish_features(self.options.out, features, truth))
+
+    def _provenance(self, judged: Evaluation) -> dict[str, Any]:
+        """Collect what the bundle says of its own making."""
+        history, options = self.training.history, self.options
+        return {
+            "name": self.options.data,
+            "recipe": self.recipe.name,
+            "protocol": self.recipe.protocol,
+            "held_out_fold": f"{options.fold} of {self.recipe.folds}, seed {options.seed}",
+            "training_cells": len(self.parts.training),
+            "training_subjects": sorted({cell.subject for cell in self.parts.training}),
+            "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),
+            "subjects_on_both_sides": len(self.parts.shared.subjects),
+            "epochs": len(history),
+            "best_epoch": max(done.epoch for done in history if done.best) + 1,
+            "init": Path(self.options.init).name,
+            "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
+            "test_time_turns": self.options.turned,
+            "evaluation": judged.record(),
+        }
+
+
+def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
+    """
+    Decode the cells, build the network, and resume where a former run of the same training ended.
+
+    Raises:
+        UserError: If the start weights cannot be had or the state is another training's.
+    """
+    classes = tuple(sorted({cell.label for cell in parts.training}))
+    _check_positive(options.positive, classes)
+    options.state.mkdir(parents=True, exist_ok=True)
+    identity = Identity(
+        recipe=recipe,
+        init=options.init,
+        seed=options.seed,
+        fold=options.fold,
+        training=parts.digests[0],
+        held_out=parts.digests[1],
+    )
+    state = load_state(options.state / "state.pt", identity)
+    torch.manual_seed(options.seed)
+    training = Training(
+        recipe, network_to_train(recipe, len(classes), options.init), options.compute, options.seed
+    )
+    if state:
+        training.resume(state)
+    expected = model_input(recipe)
+    held_out = decoded_cells(parts.held_out, expected, options.decoder)
+    learned = decoded_cells(parts.training, enlarged(expected, ROOM), options.decoder)
+    faults = {fault.ref.path: fault.reason for fault in (*learned.faults, *held_out.faults)}
+    cells = _training_cells(learned, classes)
+    return Run(recipe, options, parts, classes, held_out, faults, training, identity, cells)
+
+
+def _check_positive(positive: str | None, classes: tuple[str, ...]) -> None:
+    """Refuse a positive class that no cell has."""
+    if len(set(classes)) == 1:
+        raise SourceError(
+            f"all cells are of one class, {classes[0]}", hint="give cells of two or more"
+        )
+    if positive is not None and positive not in classes:
+        raise UserError(
+            f"the positive class {positive!r} is not among {', '.join(classes)}",
+            hint="name one of them with --positive, or none",
+        )
+
+
+def _training_cells(decoded: DecodedCells, classes: tuple[str, ...]) -> TrainingCells:
+    """Bring decoded cells into the loop's form."""
+    _, subjects = np.unique([cell.subject for cell in decoded.cells], return_inverse=True)
+    return TrainingCells(
+        torch.from_numpy(decoded.pixels),
+        torch.from_numpy(truth_of(decoded.cells, classes)),
+        torch.from_numpy(subjects),
+    )

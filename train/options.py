@@ -1,0 +1,213 @@
+"""The command line's options, shared by commands, and the values they make."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from train.data import CNMC_NAME, LabelledCell, limited, open_labelled
+from train.recipe import RECIPES, Phase, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from engines.choice import Choice
+    from train.devices import Compute
+    from train.fit import FitOptions
+
+__all__ = [
+    "cells_from",
+    "compute_from",
+    "compute_options",
+    "data_options",
+    "fit_options_from",
+    "recipe_from",
+    "recipe_options",
+    "with_epochs",
+]
+
+EXISTING = click.Path(path_type=Path, exists=True)
+NORMS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that reads labelled cells."""
+    return _with(
+        command,
+        click.argument("cells", nargs=-1, required=True, type=EXISTING),
+        click.option("--subject", default=CNMC_NAME, show_default=True, metavar="REGEX",
+                     help="Finds whose cell it is in its path: a group named subject."),
+        click.option("--limit", type=click.IntRange(min=2), metavar="N",
+                     help="Use N cells only, spread over all of them: for a quick try."),
+    )  # fmt: skip
+
+
+def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that runs a network."""
+    return _with(
+        command,
+        click.option("--device", default="auto", show_default=True,
+                     help="auto, cpu, cuda, cuda:N."),
+        click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
+                     show_default=True, help="Of forward passes; final figures are always fp32."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch."),
+        click.option("--decoder", type=click.Choice(["auto", "dali", "pillow"]), default="auto",
+                     show_default=True, help="Which decoder reads the cells."),
+        click.option("--turned", is_flag=True,
+                     help="Judge by the mean over 8 flips and turns: 8 times the work."),
+    )  # fmt: skip
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that change a recipe."""
+    return _with(
+        command,
+        click.option("--recipe", type=click.Choice(list(RECIPES)), default="subject",
+                     show_default=True, help="subject: honest; paper: as arXiv 2508.06535."),
+        click.option("--epochs", type=click.IntRange(min=1),
+                     help="Instead of the recipe's; its phases keep their shares."),
+        click.option("--batch", type=click.IntRange(min=2), help="Cells per step."),
+        click.option("--size", type=click.IntRange(min=32), help="Side of the model's input."),
+        click.option("--view", type=click.IntRange(min=32),
+                     help="Side of the middle that all but the last phase train on."),
+        click.option("--rate", type=click.FloatRange(min=0, min_open=True),
+                     help="Learning rate of the first phase; later phases keep their ratio to it."),
+        click.option("--freeze", type=click.IntRange(min=0),
+                     help="Keep the stem and this many stages as they are."),
+        click.option("--ema", type=click.FloatRange(0, 1, max_open=True),
+                     help="Decay of the averaged weights; 0: none."),
+        click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
+        click.option("--no-augment", is_flag=True,
+                     help="No augmentation, every cell once per epoch: the paper's ablation."),
+        click.option("--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
+                     help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
+        click.option("--norm", type=click.Choice(list(NORMS)), default="imagenet",
+                     show_default=True, help="Mean and spread of inputs; half: 0.5 and 0.5."),
+        click.option("--folds", type=click.IntRange(min=2), help="Parts; one is held out."),
+    )  # fmt: skip
+
+
+def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
+    """List the cells that the data options name."""
+    return limited(open_labelled(given["cells"], given["subject"]), given["limit"])
+
+
+def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:
+    """Choose where to compute, and set torch's threads."""
+    import torch
+
+    from train.devices import chosen_compute
+
+    if given["threads"]:
+        torch.set_num_threads(given["threads"])
+    return chosen_compute(given["device"], given["precision"], compiled=bool(given.get("compiled")))
+
+
+def recipe_from(given: Mapping[str, Any], architecture: str | None = None) -> Recipe:
+    """Return the recipe chosen, with what the options change."""
+    recipe = RECIPES[given["recipe"]]
+    mean, std = NORMS[given["norm"]]
+    changed: dict[str, Any] = {
+        name: given[name]
+        for name in ("batch", "size", "freeze", "ema", "folds")
+        if given[name] is not None
+    }
+    if architecture:
+        changed["architecture"] = architecture
+    if given["no_augment"]:
+        changed |= {"augment": "none", "sampling": "plain"}
+    recipe = replace(
+        recipe,
+        model_args=_model_args(given["model_args"]),
+        mean=mean,
+        std=std,
+        weighted_loss=given["class_weights"],
+        **changed,
+    )
+    return _with_phases(recipe, given)
+
+
+def fit_options_from(
+    given: Mapping[str, Any], compute: Compute, cells: Sequence[LabelledCell]
+) -> FitOptions:
+    """Collect what concerns the run and not the recipe."""
+    from train.fit import FitOptions
+
+    return FitOptions(
+        out=given["out"],
+        init=given["init"],
+        compute=compute,
+        positive=_positive(given, cells),
+        decoder=given["decoder"],
+        turned=given["turned"],
+        data=given.get("data_name", ""),
+        fold=given.get("fold", 0),
+        seed=given.get("seed", 0),
+    )
+
+
+def with_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
+    """
+    Share out *epochs* as the phases share theirs; the last phases are the last to go.
+
+    A training too short for every phase leaves out the first.
+    """
+    kept = phases[-epochs:] if epochs < len(phases) else phases
+    total, shared, given = sum(phase.epochs for phase in kept), [], 0
+    for left, phase in enumerate(reversed(kept)):
+        still = len(kept) - 1 - left
+        count = max(1, round(epochs * phase.epochs / total)) if still else epochs - given
+        count = min(count, epochs - given - still)
+        given += count
+        shared.append(replace(phase, epochs=count))
+    return tuple(reversed(shared))
+
+
+def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | None:
+    """Return the positive class asked for, or C-NMC's where there is one, or none."""
+    if given["positive"]:
+        return str(given["positive"])
+    return "all" if any(cell.label == "all" for cell in cells) else None
+
+
+def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """Change what the options change of the phases."""
+    phases = recipe.phases
+    if given["rate"]:
+        factor = given["rate"] / phases[0].rate
+        phases = tuple(replace(phase, rate=phase.rate * factor) for phase in phases)
+    view = given["view"] or recipe.size * 5 // 7
+    phases = tuple(replace(phase, view=phase.view and view) for phase in phases)
+    if given["epochs"]:
+        phases = with_epochs(phases, given["epochs"])
+    return replace(recipe, phases=phases)
+
+
+def _model_args(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs."""
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--model-arg")
+        try:
+            parsed[key] = json.loads(value)
+        except ValueError:
+            parsed[key] = value
+    return parsed
+
+
+def _with(
+    command: Callable[..., Any], *options: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Apply decorators so that help shows them in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,151 @@
+"""
+What a training does, as values: the two recipes and every number in them.
+
+``PAPER`` follows "Transfer Learning with EfficientNet for Accurate Leukemia Cell Classification"
+(arXiv 2508.06535) and its split by image; ``SUBJECT`` splits by subject, so that its figures say
+something about people the model has not seen. Their figures are not comparable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PAPER", "RECIPES", "SUBJECT", "Phase", "Protocol", "Recipe"]
+
+Protocol = Literal["subject", "image"]
+Augment = Literal["stain", "paper", "none"]
+Sampling = Literal["subject", "class", "plain"]
+Criterion = Literal["auc", "macro_f1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """
+    A stretch of epochs at one view.
+
+    Attributes:
+        epochs: How many.
+        view: Side in pixels of what the network sees: the middle of the augmented crop, cut at
+            the model's own scale. Cells lie in the middle, so a smaller view costs margin and
+            not detail. None is the whole crop.
+        rate: The learning rate at the phase's start; it falls to zero over the phase by a cosine.
+    """
+
+    epochs: int
+    view: int | None
+    rate: float
+
+    def __post_init__(self) -> None:
+        """Refuse a phase that trains nothing."""
+        if min(self.epochs, self.view or 1) < 1 or not self.rate > 0:
+            raise ValueError(f"a phase needs epochs, a view and a rate above 0, got {self}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """
+    Everything that decides what is trained, and nothing that only decides how fast.
+
+    Attributes:
+        name: Goes into the bundle.
+        protocol: ``subject`` keeps the cells of a person on one side of the split; ``image`` does
+            not, as in the paper, and its figures are flattered by that.
+        folds: One of this many parts is held out.
+        architecture: timm's name.
+        model_args: Further arguments of ``timm.create_model``, kept in the bundle.
+        train_args: Likewise, but of the training network only (drop rates).
+        size: Side of the model's input, in pixels.
+        mean: Of the model's input, per channel.
+        std: Likewise.
+        augment: Which family of augmentations.
+        sampling: ``subject`` draws a class, then a subject with the square root of its cells as
+            weight, then a cell; ``class`` shows every cell and fills the smaller classes up;
+            ``plain`` shows every cell once.
+        draws: Cells per epoch and class; None is the mean number of cells per class.
+        phases: In order.
+        batch: Cells per step.
+        optimizer: ``adamw`` with decay, or ``adam``.
+        decay: Weight decay of matrices and filters.
+        constant_rate: Keep each phase's rate instead of letting it fall.
+        smoothing: Of the labels.
+        weighted_loss: Weigh classes by the inverse of their number of cells.
+        ema: Decay per step of the averaged weights that are judged and kept; 0 keeps the last.
+        freeze: The stem and this many stages stay as they came, statistics included.
+        criterion: What the best epoch has most of, on the held-out part.
+        patience: Stop after so many epochs without a better one; None never stops early.
+    """
+
+    name: str
+    protocol: Protocol
+    folds: int
+    architecture: str = "efficientnet_b3"
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    train_args: Mapping[str, Any] = field(default_factory=dict)
+    size: int = 224
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    augment: Augment
+    sampling: Sampling
+    draws: int | None = None
+    phases: tuple[Phase, ...]
+    batch: int = 32
+    optimizer: Literal["adam", "adamw"]
+    decay: float = 0.0
+    constant_rate: bool = False
+    smoothing: float = 0.0
+    weighted_loss: bool = False
+    ema: float = 0.0
+    freeze: int = 0
+    criterion: Criterion
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that could only fail later."""
+        if min(self.folds, self.batch) <= 1 or not self.phases:
+            raise ValueError("a recipe needs two folds or more, a batch of two or more, a phase")
+        if not (0 <= self.ema < 1 and 0 <= self.smoothing < 1):
+            raise ValueError("ema and smoothing lie between 0 and 1")
+
+    @property
+    def epochs(self) -> int:
+        """Of all phases together."""
+        return sum(phase.epochs for phase in self.phases)
+
+
+# The paper leaves open: weight decay, batch size, the number of epochs, the strengths of its
+# augmentations, and whether the 10,000 per class are drawn once or anew each epoch (here: anew).
+PAPER = Recipe(
+    name="paper",
+    protocol="image",
+    folds=10,
+    augment="paper",
+    sampling="class",
+    draws=10_000,
+    phases=(Phase(100, None, 1e-4),),
+    optimizer="adam",
+    constant_rate=True,
+    criterion="macro_f1",
+    patience=15,
+)
+
+SUBJECT = Recipe(
+    name="subject",
+    protocol="subject",
+    folds=5,
+    train_args={"drop_rate": 0.3, "drop_path_rate": 0.1},
+    augment="stain",
+    sampling="subject",
+    phases=(Phase(25, 160, 5e-4), Phase(5, None, 1.5e-4)),
+    optimizer="adamw",
+    decay=0.05,
+    smoothing=0.1,
+    ema=0.995,
+    freeze=2,
+    criterion="auc",
+)
+
+RECIPES = {recipe.name: recipe for recipe in (SUBJECT, PAPER)}

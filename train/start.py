@@ -1,0 +1,162 @@
+"""Where a training's weights start from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import timm
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from engines.bundle import ModelBundle
+from engines.errors import BundleError, UserError
+
+if TYPE_CHECKING:
+    from train.recipe import Recipe
+
+__all__ = ["freeze_stages", "network_to_train"]
+
+IMAGENET, SCRATCH = "imagenet", "scratch"
+
+
+def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
+    """
+    Build the recipe's network with a fresh head and the weights that *init* names.
+
+    Args:
+        recipe: Architecture and drop rates.
+        classes: Of the new head.
+        init: ``imagenet`` (timm downloads them), ``scratch``, a bundle's folder, or a file of
+            weights (safetensors, or a state dict of torch).
+
+    Raises:
+        UserError: If the weights cannot be had or are not the architecture's.
+    """
+    build = _downloaded if init == IMAGENET else _untrained
+    network = build(recipe, classes)
+    _quieten_head(network)
+    if init not in (IMAGENET, SCRATCH):
+        _fill(network, _weights_from(Path(init)), init)
+    return network
+
+
+def freeze_stages(network: nn.Module, count: int) -> list[nn.Module]:
+    """
+    Stop the stem and the first *count* stages from learning; return them, to be kept in ``eval``.
+
+    Raises:
+        UserError: If the network has no such stages.
+    """
+    if count == 0:
+        return []
+    stem, stages = _stem_and_stages(network)
+    if count >= len(stages):
+        raise UserError(
+            f"cannot freeze {count} stages of a network with {len(stages)}",
+            hint="pass a smaller --freeze",
+        )
+    frozen = [*stem, *stages[:count]]
+    for module in frozen:
+        module.requires_grad_(requires_grad=False)
+    return frozen
+
+
+def _arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
+    """Join the arguments of timm.create_model."""
+    return {**recipe.model_args, **recipe.train_args, "num_classes": classes}
+
+
+def _quieten_head(network: nn.Module) -> None:
+    """
+    Start the head near zero, every class as likely as the next.
+
+    timm's EfficientNet draws a head of two classes from +-0.7: its first logits reach 17, and
+    the first steps tear at the pretrained features to bring them down.
+    """
+    head = network.get_classifier()  # type: ignore[operator]
+    nn.init.trunc_normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+
+
+def _untrained(recipe: Recipe, classes: int) -> nn.Module:
+    """Build the network with random weights."""
+    try:
+        network: nn.Module = timm.create_model(recipe.architecture, **_arguments(recipe, classes))
+    except (RuntimeError, TypeError) as error:
+        raise UserError(
+            f"timm {timm.__version__} cannot build {recipe.architecture}: {error}",
+            hint="see timm.list_models() for names, and the model's own arguments for --model-arg",
+        ) from error
+    return network
+
+
+def _downloaded(recipe: Recipe, classes: int) -> nn.Module:
+    """Fetch timm's ImageNet weights."""
+    try:
+        network: nn.Module = timm.create_model(
+            recipe.architecture, pretrained=True, **_arguments(recipe, classes)
+        )
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"the ImageNet weights of {recipe.architecture} cannot be downloaded: {reason}",
+            hint="when offline, pass --init with a file of weights, a bundle's folder, or scratch",
+        ) from error
+    return network
+
+
+def _weights_from(source: Path) -> dict[str, Tensor]:
+    """Read a bundle's or a file's weights, in float32."""
+    try:
+        if source.is_dir():
+            weights = load_file(ModelBundle.load(source).weights)
+        elif source.suffix == ".safetensors":
+            weights = load_file(source)
+        else:
+            weights = _unwrapped(torch.load(source, map_location="cpu", weights_only=True))
+    except BundleError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"cannot read weights from {source}: {error}",
+            hint="--init takes imagenet, scratch, a bundle's folder or a file of weights",
+        ) from error
+    return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
+
+
+def _unwrapped(saved: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Find the state dict in what training programs commonly save around it."""
+    for name in ("state_dict", "model"):
+        if name in saved:
+            return saved[name]
+    return saved  # type: ignore[return-value]  # a bare state dict
+
+
+def _fill(network: nn.Module, weights: dict[str, Tensor], init: str) -> None:
+    """Load all that fits; only the head, whose classes may differ, may stay fresh."""
+    own = network.state_dict()
+    head = {name for name, module in network.named_modules() if module is network.get_classifier()}  # type: ignore[operator]
+    fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
+    missing = [n for n in own if n not in fitting and n.rsplit(".", 1)[0] not in head]
+    if missing:
+        raise UserError(
+            f"{init} lacks {len(missing)} of the network's {len(own)} tensors, {missing[0]} first",
+            hint="check --model and --model-arg against what the weights were trained as",
+        )
+    network.load_state_dict(fitting, strict=False)
+
+
+def _stem_and_stages(network: nn.Module) -> tuple[list[nn.Module], list[nn.Module]]:
+    """Tell the stem from the stages, by timm's names for them."""
+    stem: list[nn.Module] = []
+    stages: list[nn.Module] = []
+    for name, module in network.named_children():
+        if name in ("blocks", "stages"):
+            return stem, list(module.children())
+        if name.startswith("layer"):
+            stages.append(module)
+        elif not stages:
+            stem.append(module)
+    return stem, stages

@@ -1,0 +1,157 @@
+"""Many trainings of one recipe: models, folds, seeds. What is done is not done again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from engines.errors import UserError
+from engines.files import whole_file
+from train.fit import prepared_run
+from train.parts import parts_of
+from train.split import Deal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from train.data import LabelledCell
+    from train.fit import FitOptions
+    from train.recipe import Recipe
+
+__all__ = ["FIGURES", "PAPER_F1", "PAPER_ONLY", "Planned", "Row", "plan", "swept", "write_table"]
+
+PAPER_F1 = {
+    "efficientnet_b3": "94.30",
+    "efficientnet_b0": "93.68",
+    "efficientnet_b1": "93.38",
+    "resnet50": "93.27",
+    "resnet101": "92.74",
+}
+PAPER_ONLY = (
+    "The paper (arXiv 2508.06535) also reports accuracy 92.02 and AUC 94.79 for efficientnet_b3; "
+    "it reports no figure for the other models' accuracy and AUC, and none for efficientnet_b5."
+)
+FIGURES = ("auc", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "ece")
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One training of a sweep."""
+
+    model: str
+    fold: int
+    seed: int
+    init: str
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.model}-fold{self.fold}-seed{self.seed}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    What one training of a sweep gave.
+
+    Attributes:
+        figures: By name; empty if there is a problem.
+        problem: Why there are none, or empty.
+    """
+
+    model: str
+    fold: int
+    seed: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+    problem: str = ""
+
+    def __str__(self) -> str:
+        """Write it in one line."""
+        told = self.problem or ", ".join(f"{n} {v:.4f}" for n, v in self.figures.items())
+        return f"{self.model} fold {self.fold} seed {self.seed}: {told}"
+
+
+def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
+    """
+    List the trainings, model by model.
+
+    Args:
+        models: timm's names, separated by commas.
+        folds: Numbers, likewise.
+        seeds: Numbers, likewise.
+        init: Starts, likewise: ``MODEL=WHAT`` for one model, ``WHAT`` for the others.
+
+    Raises:
+        UserError: If a number is not one.
+    """
+    starts = dict(_start(part) for part in init.split(","))
+    return [
+        Planned(model, fold, seed, starts.get(model, starts.get("", "imagenet")))
+        for model in _names(models)
+        for fold in _numbers(folds)
+        for seed in _numbers(seeds)
+    ]
+
+
+def swept(
+    runs: Sequence[Planned], cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions
+) -> Iterator[Row]:
+    """
+    Do each training in turn, into its own folder under ``options.out``, and yield its row.
+
+    A training that cannot be done for a reason the user can mend becomes a row that says so.
+    """
+    for run in runs:
+        try:
+            yield _row(run, cells, replace(recipe, architecture=run.model), options)
+        except UserError as error:
+            yield Row(run.model, run.fold, run.seed, problem=str(error))
+
+
+def write_table(file: Path, rows: Sequence[Row]) -> None:
+    """Write the rows as CSV, whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["model", "fold", "seed", *FIGURES, "problem"])
+        for row in rows:
+            figures = [row.figures.get(name, "") for name in FIGURES]
+            writer.writerow([row.model, row.fold, row.seed, *figures, row.problem])
+
+
+def _row(run: Planned, cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions) -> Row:
+    """Do one training, or read what it gave when it was done before."""
+    own = replace(options, out=options.out / run.name, init=run.init, fold=run.fold, seed=run.seed)
+    parts = parts_of(cells, recipe.protocol, Deal(recipe.folds, run.fold, run.seed))
+    prepared = prepared_run(parts, recipe, own)
+    record = own.state / "figures.json"
+    if not record.exists() or not prepared.is_done:
+        for _ in prepared.epochs():
+            pass
+        _, judged = prepared.publish()
+        figures = {name: judged.figures[name].value for name in FIGURES}
+        with whole_file(record) as scratch:
+            scratch.write_text(json.dumps(figures), encoding="utf-8")
+    return Row(run.model, run.fold, run.seed, json.loads(record.read_text(encoding="utf-8")))
+
+
+def _start(part: str) -> tuple[str, str]:
+    """Read ``MODEL=WHAT`` or ``WHAT``."""
+    model, equals, what = part.partition("=")
+    return (model.strip(), what.strip()) if equals else ("", part.strip())
+
+
+def _names(text: str) -> list[str]:
+    """Split at commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    """Split at commas, into numbers."""
+    try:
+        return [int(number) for number in _names(text)]
+    except ValueError as error:
+        raise UserError(f"{text!r} is not a list of numbers", hint="write it as 0,1,2") from error
