@@ -26,8 +26,8 @@ def draw_cell(seed: int, size: tuple[int, int] = (450, 450)) -> Image.Image:
     center, radius = np.array(size) / 2, min(size) * random.uniform(0.22, 0.34)
     _blob(pen, random, center, radius, tuple(random.integers((170, 140, 190), (215, 190, 230))))
     nucleus = center + random.uniform(-0.2, 0.2, 2) * radius
-    share = random.uniform(0.55, 0.9)
-    _blob(pen, random, nucleus, radius * share, tuple(random.integers((70, 25, 110), (130, 80, 170))))
+    violet = tuple(random.integers((70, 25, 110), (130, 80, 170)))
+    _blob(pen, random, nucleus, radius * random.uniform(0.55, 0.9), violet)
     return _stained(image, random)
 
 
@@ -40,8 +40,10 @@ def _blob(
 ) -> None:
     """Fill a round shape with a wavy edge."""
     angles = np.linspace(0, 2 * np.pi, 72, endpoint=False)
-    waves = sum(random.uniform(0, 0.06) * np.sin(k * angles + random.uniform(0, 6)) for k in (2, 3, 5))
-    edge = radius * (1 + waves)
+    edge = np.full_like(angles, radius)
+    for lobes in (2, 3, 5):
+        height, phase = random.uniform(0, 0.06), random.uniform(0, 6)
+        edge += radius * height * np.sin(lobes * angles + phase)
     points = np.stack([np.cos(angles), np.sin(angles)], 1) * edge[:, None] + center
     pen.polygon([tuple(point) for point in points], fill=tuple(int(value) for value in colour))
 
@@ -56,9 +58,10 @@ def _stained(image: Image.Image, random: np.random.Generator) -> Image.Image:
 def draw_slides(folder: Path, slides: int, cells: int) -> int:
     """Draw *cells* BMP files in each of *slides* folders, one of them cut short; count them."""
     for slide in range(slides):
-        (folder / f"slide-{slide + 1}").mkdir(parents=True, exist_ok=True)
+        place = folder / f"slide-{slide + 1}"
+        place.mkdir(parents=True, exist_ok=True)
         for cell in range(cells):
-            draw_cell(1000 * slide + cell).save(folder / f"slide-{slide + 1}" / f"cell-{cell:03}.bmp")
+            draw_cell(1000 * slide + cell).save(place / f"cell-{cell:03}.bmp")
     damaged = folder / "slide-1" / "cell-000.bmp"
     damaged.write_bytes(damaged.read_bytes()[:100_000])
     return slides * cells

@@ -162,7 +162,8 @@ def test_a_file_without_permission_is_its_own_row(options):
     closed.chmod(0)
     code = (
         "import os, sys; sys.path.insert(0, os.getcwd());"
-        "from pathlib import Path; from engines.cells import CellRef; from screen.sources import open_source;"
+        "from pathlib import Path; from engines.cells import CellRef;"
+        "from screen.sources import open_source;"
         "source = open_source(Path(sys.argv[1])); paths = list(source.list().paths);"
         "os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: source.read(CellRef('first/plain.bmp', ''))\n"
@@ -332,7 +333,7 @@ def test_a_precision_that_misses_by_auto_falls_back_and_says_so(options, monkeyp
 
 
 def test_a_resume_keeps_the_precision_it_fell_back_to(options, monkeypatch):
-    """auto on resume means: as this run began."""
+    """On resume, auto means: as this run began."""
     monkeypatch.setitem(parity.DP_LIMIT, "bf16", 0.0)
     stream = screen.run(options)
     next(stream)
@@ -378,7 +379,7 @@ def test_a_resume_on_this_machine_reuses_the_verdict(options, monkeypatch):
     stream.close()
 
     def never(*_):
-        raise AssertionError
+        raise AssertionError("measured again")
 
     monkeypatch.setattr(parity, "sample", never)
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import fields, replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
