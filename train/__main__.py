@@ -34,6 +34,7 @@ __all__ = ["cli", "main"]
 
 PATH = click.Path(path_type=Path)
 INTERRUPTED, MENDABLE = 130, 1
+EXTRA = ("sklearn", "matplotlib")
 
 
 def main() -> None:
@@ -43,6 +44,15 @@ def main() -> None:
         sys.exit(cli(standalone_mode=False))
     except UserError as error:
         show.problem(error)
+        sys.exit(MENDABLE)
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA:
+            raise
+        show.problem(
+            UserError(
+                f"the package {error.name} is missing", hint="pip install 'slidescreen[train]'"
+            )
+        )
         sys.exit(MENDABLE)
     except click.ClickException as error:
         error.show()
@@ -67,7 +77,8 @@ def cli() -> None:
     default="imagenet",
     show_default=True,
     metavar="WHAT",
-    help="Start: imagenet (downloads), scratch, a bundle, or a file of weights.",
+    help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-Lite2, a Python "
+    "package), scratch, a bundle, or a file of weights.",
 )
 @recipe_options
 @click.option(
@@ -222,7 +233,7 @@ def check(**given: Any) -> None:
     default="imagenet",
     show_default=True,
     metavar="WHAT",
-    help="Start: imagenet, scratch, or [MODEL=]FILE, several separated by commas.",
+    help="Start, as for fit; MODEL=WHAT for one model, several separated by commas.",
 )
 @recipe_options
 @click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,7 @@ def load_state(file: Path, identity: Identity) -> dict[str, Any] | None:
     Raises:
         ResultsError: If it is another training's, or damaged.
     """
-    discard_scratch(file.parent)
+    discard_scratch(file.parent, re.escape(file.name))
     if not file.exists():
         return None
     try:

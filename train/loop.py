@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.augment import open_augmentation
+from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
 from train.start import freeze_stages
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EpochDone", "StepDone", "Training", "TrainingCells"]
 
+SERVED_CELLS = 640  # whole crops that statistics are taken from where training saw less
 WARM_UP = 100  # steps over which the first phase's rate rises
 
 
@@ -157,8 +159,8 @@ class Training:
             for done in self._steps(cells):
                 losses.append(done.loss)
                 yield done
-            metrics = judge(self.judged.eval())
-            yield self._closed(sum(losses) / len(losses), done.cells_per_s, metrics)
+            network = self._as_served(cells)
+            yield self._closed(sum(losses) / len(losses), done.cells_per_s, judge(network), network)
 
     def state(self) -> dict[str, Any]:
         """Return everything that ``resume`` needs, as tensors and plain values."""
@@ -212,11 +214,7 @@ class Training:
         """Learn from one batch; return its loss."""
         device = self.compute.device
         pixels = self._augmentation(cells.pixels[chosen].to(device), view, generator)
-        mean, std = (
-            torch.tensor(v, device=device).view(1, 3, 1, 1)
-            for v in (self.recipe.mean, self.recipe.std)
-        )
-        normal = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        normal = normalised(pixels, self.recipe)
         with self.compute.autocast():
             logits = self._forward(normal)
         loss = functional.cross_entropy(
@@ -240,14 +238,26 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _closed(self, loss: float, rate: float, metrics: dict[str, float]) -> EpochDone:
+    def _as_served(self, cells: TrainingCells) -> nn.Module:
+        """Return the network to judge, its statistics those of whole crops."""
+        epoch = len(self.history)
+        if _phase_of(self.recipe, epoch)[0].view is None:
+            return self.judged.eval()
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
+        order = epoch_order(self.recipe, cells.classes, cells.subjects, generator)
+        pixels = cells.pixels[order[:SERVED_CELLS]]
+        norms = learning_norms(self.network, self._frozen)
+        return with_served_norms(self.judged, norms, pixels, self.recipe, self.compute)
+
+    def _closed(
+        self, loss: float, rate: float, metrics: dict[str, float], judged: nn.Module
+    ) -> EpochDone:
         """Enter an epoch into the history, keeping its weights if they are the best."""
         score = metrics[self.recipe.criterion]
         best = all(score > past.metrics[self.recipe.criterion] for past in self.history)
         if best:
             self.best_weights = {
-                name: tensor.detach().cpu().clone()
-                for name, tensor in self.judged.state_dict().items()
+                name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()
             }
         done = EpochDone(len(self.history), loss, rate, metrics, best)
         self.history.append(done)

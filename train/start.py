@@ -12,13 +12,15 @@ from torch import Tensor, nn
 
 from engines.bundle import ModelBundle
 from engines.errors import BundleError, UserError
+from train.lite import fill_from_lite2
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
 
 __all__ = ["freeze_stages", "network_to_train"]
 
-IMAGENET, SCRATCH = "imagenet", "scratch"
+IMAGENET, LITE2, SCRATCH = "imagenet", "lite2", "scratch"
+B3 = ("efficientnet_b3", "tf_efficientnet_b3")
 
 
 def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
@@ -28,8 +30,8 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
     Args:
         recipe: Architecture and drop rates.
         classes: Of the new head.
-        init: ``imagenet`` (timm downloads them), ``scratch``, a bundle's folder, or a file of
-            weights (safetensors, or a state dict of torch).
+        init: ``imagenet`` (timm downloads them), ``lite2`` (see ``train.lite``), ``scratch``, a
+            bundle's folder, or a file of weights (safetensors, or a state dict of torch).
 
     Raises:
         UserError: If the weights cannot be had or are not the architecture's.
@@ -37,7 +39,9 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
     build = _downloaded if init == IMAGENET else _untrained
     network = build(recipe, classes)
     _quieten_head(network)
-    if init not in (IMAGENET, SCRATCH):
+    if init == LITE2:
+        _fill_from_lite2(network, recipe)
+    elif init not in (IMAGENET, SCRATCH):
         _fill(network, _weights_from(Path(init)), init)
     return network
 
@@ -107,6 +111,16 @@ def _downloaded(recipe: Recipe, classes: int) -> nn.Module:
     return network
 
 
+def _fill_from_lite2(network: nn.Module, recipe: Recipe) -> None:
+    """Fill a B3 from the Python package that holds Lite2."""
+    if recipe.architecture not in B3:
+        raise UserError(
+            f"--init lite2 has weights for {B3[0]}, not for {recipe.architecture}",
+            hint="pass --init imagenet, or a file of weights",
+        )
+    fill_from_lite2(network)
+
+
 def _weights_from(source: Path) -> dict[str, Tensor]:
     """Read a bundle's or a file's weights, in float32."""
     try:
@@ -121,7 +135,7 @@ def _weights_from(source: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(
             f"cannot read weights from {source}: {error}",
-            hint="--init takes imagenet, scratch, a bundle's folder or a file of weights",
+            hint="--init takes imagenet, lite2, scratch, a bundle's folder or a file of weights",
         ) from error
     return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
 

