@@ -27,6 +27,7 @@ __all__ = ["DEFAULT_BUNDLE", "FORMAT", "ModelBundle", "ModelInput", "save_bundle
 FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default"
 CHANNELS = 3
+TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
 CONFIG, WEIGHTS, SCREENING = "config.json", "model.safetensors", "screening.json"
 
 Fit = Literal["squash", "pad"]
@@ -98,8 +99,9 @@ class ModelBundle:
 
     def __post_init__(self) -> None:
         """Refuse a bundle whose meaning is unclear."""
-        if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"class names must be there and differ, got {list(self.classes)}")
+        names = {name for name in self.classes if isinstance(name, str)}
+        if not names or len(names) != len(self.classes):
+            raise ValueError(f"classes must be names that differ, got {list(self.classes)}")
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive class {self.positive!r} is not among {list(self.classes)}")
         if (self.positive is None) != (self.threshold is None):
@@ -134,7 +136,9 @@ class ModelBundle:
         try:
             return _bundle_from_records(folder, config, screening)
         except (KeyError, TypeError, ValueError) as error:
-            raise BundleError(f"the bundle {folder} is not valid: {error}") from error
+            raise BundleError(
+                f"the bundle {folder} is not valid: {error}", hint=f"mend {SCREENING} or {CONFIG}"
+            ) from error
 
 
 def save_bundle(
@@ -194,6 +198,8 @@ def _check_agreement(bundle: ModelBundle, config: Mapping[str, Any]) -> None:
         "mean": (seen["mean"], list(expected.mean)),
         "std": (seen["std"], list(expected.std)),
         "interpolation": (seen["interpolation"], expected.filter),
+        "crop_pct": (seen["crop_pct"], 1.0),
+        "crop_mode": (seen["crop_mode"], TIMM_CROP_MODES[expected.fit]),
     }
     for name, (timm_says, screening_says) in pairs.items():
         if timm_says != screening_says:
@@ -230,7 +236,9 @@ def _weights_sha256(path: Path) -> str:
     try:
         return sha256_of_file(path)
     except OSError as error:
-        raise BundleError(f"cannot read {path} ({error.strerror})") from error
+        raise BundleError(
+            f"cannot read {path} ({error.strerror})", hint="copy the whole bundle again"
+        ) from error
 
 
 def _bundle_sha256(folder: Path, weights_sha256: str) -> str:

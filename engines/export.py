@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from engines.errors import BackendMissingError
 from engines.files import whole_file
 
 if TYPE_CHECKING:
@@ -39,9 +40,15 @@ def onnx_from_bundle(bundle: ModelBundle) -> Path:
     path = cache_folder() / "onnx" / f"{bundle.sha256}-{GRAPH_VERSION}.onnx"
     if not path.exists():
         log.info("exporting %s to ONNX, once", bundle.architecture)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path) as scratch:
-            _export(bundle, scratch)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(path) as scratch:
+                _export(bundle, scratch)
+        except OSError as error:
+            raise BackendMissingError(
+                f"cannot keep the exported model in {path.parent}: {error.strerror}",
+                hint="set SLIDESCREEN_CACHE to a folder that can be written",
+            ) from error
     return path
 
 

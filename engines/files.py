@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -35,10 +36,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         scratch.unlink(missing_ok=True)
 
 
-def discard_scratch(folder: Path) -> None:
-    """Remove what a killed process left half written in *folder*; the caller holds its lock."""
-    for scratch in folder.glob(f".*{SCRATCH_SUFFIX}"):
-        scratch.unlink(missing_ok=True)
+def discard_scratch(folder: Path, name: str) -> None:
+    """Remove what killed processes left half written of files like *name*, a regular expression."""
+    scratch = re.compile(rf"\.{name}\.[0-9a-f]{{8}}{re.escape(SCRATCH_SUFFIX)}")
+    for path in folder.glob(f".*{SCRATCH_SUFFIX}"):
+        if scratch.fullmatch(path.name) and path.is_file():
+            path.unlink()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import timm
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -79,7 +80,7 @@ def network_from_bundle(bundle: ModelBundle) -> nn.Module:
         )
         weights = {name: _as_float32(tensor) for name, tensor in load_file(bundle.weights).items()}
         network.load_state_dict(weights, strict=True)
-    except (RuntimeError, TypeError, ValueError) as error:
+    except (RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise BundleError(
             f"the weights of {bundle.folder} do not make a {bundle.architecture}: {error}",
             hint=f"check config.json against timm {timm.__version__}",
@@ -102,7 +103,7 @@ def serving_graph(bundle: ModelBundle) -> ServingGraph:
         with torch.inference_mode():
             expected = graph.network(graph.normalised(pixels))
             logits, _, _ = graph(pixels)
-    except (AttributeError, IndexError, RuntimeError) as error:
+    except (AttributeError, IndexError, RuntimeError, TypeError) as error:
         raise _unsupported_head(bundle) from error
     if expected.shape != logits.shape or (expected - logits).abs().max() > HEAD_TOLERANCE:
         raise _unsupported_head(bundle)

@@ -2,244 +2,165 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from os import fsencode
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from engines.cells import STATUSES
 from engines.errors import ResultsError
-from screen.parts import CODECS_KEY
+from screen.job import Job, committed_parts, now
 from screen.plan import Fingerprint, Plan, plan_source, read_plan
 from screen.prepare import Opener, Stages, machine
-from screen.results import FINGERPRINT_KEY, ResultsFolder
+from screen.results import ResultsFolder, writing
 from screen.settings import RunOptions, Settings, settle
-from screen.slides import write_slides
+from screen.sources.folder import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
     from engines.bundle import ModelBundle
-    from engines.cells import Shard
     from screen.sources import Source
 
-__all__ = ["Job", "begin"]
-
-RESTART_HINT = "choose a new --out, or pass --restart to discard it"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """
-    A run that may start streaming.
-
-    Attributes:
-        results: Where it writes.
-        bundle: The model.
-        plan: Its cells.
-        fingerprint: What marks its files.
-        done: Indices of the shards that an earlier start committed.
-        stages: Decoder and runtime; None if nothing is pending.
-        settings: What was settled, as recorded.
-        record: run.json so far.
-    """
-
-    results: ResultsFolder
-    bundle: ModelBundle
-    plan: Plan
-    fingerprint: Fingerprint
-    done: frozenset[int]
-    stages: Stages | None
-    settings: Settings
-    record: dict[str, Any]
-
-    @property
-    def cells_done(self) -> int:
-        """How many cells an earlier start committed."""
-        return sum(len(shard.refs) for shard in self.plan.shards() if shard.index in self.done)
-
-    def pending(self) -> Iterator[Shard]:
-        """Yield the shards that have no part yet."""
-        return (shard for shard in self.plan.shards() if shard.index not in self.done)
-
-    def finish(self, cells: int, seconds: float) -> None:
-        """
-        Write the slides and complete run.json.
-
-        Args:
-            cells: Rows this start has added.
-            seconds: How long that took.
-        """
-        slides = write_slides(self.results, self.fingerprint, self.bundle)
-        rates = dict(self.record["rates"])
-        if cells:
-            rates["end_to_end"] = cells / seconds
-        counts = {"cells": len(self.plan), "slides": len(slides)}
-        counts |= {status: sum(slides[f"n_{status}"].to_pylist()) for status in STATUSES}
-        self.record.update(
-            state="done",
-            finished=_now() if cells else self.record["finished"] or _now(),
-            rates=rates,
-            counts={**counts, "unmatched": self.plan.unmatched, "other_files": self.plan.ignored},
-            decoded_by=_decoded_by(self.results, self.plan),
-        )
-        self.results.write_run(self.record)
+__all__ = ["begin"]
 
 
 def begin(options: RunOptions, bundle: ModelBundle, source: Source, results: ResultsFolder) -> Job:
     """
-    Begin in an empty results folder, or go on with the same run; the caller holds the lock.
+    Begin a run, or go on with the same one; the caller holds the lock.
 
     Raises:
         ResultsError: If the folder belongs to another run.
     """
+    beginning = Beginning(options, bundle, source, results)
+    if options.restart:
+        return beginning.anew(results.discardable())
     earlier = results.read_run()
     if earlier is None:
-        return _begin_new(options, bundle, source, results)
-    return _go_on(options, bundle, source, results, earlier)
+        return beginning.anew(results.leftovers())
+    return beginning.again(earlier)
 
 
-def _begin_new(
-    options: RunOptions, bundle: ModelBundle, source: Source, results: ResultsFolder
-) -> Job:
-    """List the source, check what will run, and write plan and run.json."""
-    results.refuse_strangers()
-    settings = settle(options)
-    plan = plan_source(source, options.slide, settings.shard_cells.value)
-    stages = Opener(options, bundle, source, plan).open(settings, may_fall_back=True)
-    fingerprint = _fingerprint(options, bundle, source, plan, stages.settings)
-    record = {
-        "state": "running",
-        "fingerprint": {"digest": fingerprint.digest, **asdict(fingerprint)},
-        "choices": stages.settings.record(),
-        "model": _model_record(bundle),
-        "parity": stages.verdict,
-        "rates": {**stages.rates, "end_to_end": None},
-        "source": {"other_files": plan.ignored, "examples": list(plan.examples)},
-        "started": _now(),
-        "finished": None,
-        **machine(),
-    }
-    plan.write(results.plan, fingerprint.metadata)
-    results.write_run(record)
-    return Job(
-        results=results,
-        bundle=bundle,
-        plan=plan,
-        fingerprint=fingerprint,
-        done=frozenset(),
-        stages=stages,
-        settings=stages.settings,
-        record=record,
-    )
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What is known before anything is settled."""
+
+    options: RunOptions
+    bundle: ModelBundle
+    source: Source
+    results: ResultsFolder
+
+    def anew(self, discard: list[Path]) -> Job:
+        """List the source, check what will run, *discard* files, and write plan and run.json."""
+        settings = settle(self.options)
+        plan = plan_source(self.source, self.options.slide, settings.shard_cells.value)
+        stages = self._opener(plan).open(settings, may_fall_back=True)
+        fingerprint = self._fingerprint(plan, stages.settings)
+        record = self._first_record(plan, fingerprint, stages)
+        with writing(self.results.path):
+            for path in discard:
+                path.unlink()
+            self.results.cells.mkdir(exist_ok=True)
+        plan.write(self.results.plan, fingerprint.metadata)
+        self.results.write_run(record)
+        return Job(
+            results=self.results,
+            bundle=self.bundle,
+            plan=plan,
+            fingerprint=fingerprint,
+            done={},
+            stages=stages,
+            record=record,
+        )
+
+    def again(self, earlier: dict[str, Any]) -> Job:
+        """Check that this is the same run, and find what is left of it."""
+        settings = Settings.from_record(earlier["choices"])
+        if contradiction := settings.contradiction(self.options):
+            raise _other_run(self.results, *contradiction)
+        plan = read_plan(self.results)
+        fingerprint = self._fingerprint(plan, settings)
+        _refuse_difference(earlier["fingerprint"], fingerprint, self.results)
+        done = committed_parts(self.results, plan, fingerprint)
+        stages = None
+        if len(done) < plan.shard_count:
+            stages = self._stages_again(plan, settings.again(self.options), earlier)
+            earlier |= {"choices": stages.settings.record(), "parity": stages.verdict}
+            earlier |= {"rates": {**earlier["rates"], **stages.rates}, **machine()}
+            self.results.write_run(earlier)
+        return Job(
+            results=self.results,
+            bundle=self.bundle,
+            plan=plan,
+            fingerprint=fingerprint,
+            done=done,
+            stages=stages,
+            record=earlier,
+        )
+
+    def _stages_again(self, plan: Plan, settings: Settings, earlier: dict[str, Any]) -> Stages:
+        """Open stages; a verdict measured on this machine with these versions still holds."""
+        verdict = earlier["parity"]
+        same = all(verdict.get(key) == value for key, value in machine().items())
+        if same and verdict["verdict"] == "agrees":
+            return self._opener(plan).reopen(settings, verdict, earlier["rates"])
+        return self._opener(plan).open(settings, may_fall_back=False)
+
+    def _opener(self, plan: Plan) -> Opener:
+        """Say what stages are opened for."""
+        return Opener(self.options, self.bundle, self.source, plan)
+
+    def _fingerprint(self, plan: Plan, settings: Settings) -> Fingerprint:
+        """Put together what can change a row."""
+        return Fingerprint(
+            source=self.source.location,
+            bundle=self.bundle.sha256,
+            plan=plan.digest,
+            slide_rule=self.options.slide.text,
+            shard_cells=settings.shard_cells.value,
+            decoder=settings.decoder.value,
+            max_pixels=self.options.max_pixels,
+            runtime=settings.runtime.value,
+            precision=settings.precision.value,
+            batch=settings.batch.value,
+        )
+
+    def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> dict[str, Any]:
+        """Return run.json as it stands when streaming starts."""
+        return {
+            "state": "running",
+            "fingerprint": {"digest": fingerprint.digest, **asdict(fingerprint)},
+            "choices": stages.settings.record(),
+            "model": _model_record(self.bundle),
+            "decoder": stages.decoder.version,
+            "engine": stages.runtime.version,
+            "parity": stages.verdict,
+            "rates": {**stages.rates, "end_to_end": None},
+            "source": {"other_files": plan.ignored, "examples": list(plan.examples)},
+            "started": now(),
+            "finished": None,
+            **machine(),
+        }
 
 
-def _go_on(
-    options: RunOptions,
-    bundle: ModelBundle,
-    source: Source,
-    results: ResultsFolder,
-    earlier: dict[str, Any],
-) -> Job:
-    """Check that this is the same run, and find what is left of it."""
-    settings = Settings.from_record(earlier["choices"])
-    if contradiction := settings.contradiction(options):
-        raise _other_run(results, *contradiction)
-    plan = read_plan(results)
-    fingerprint = _fingerprint(options, bundle, source, plan, settings)
-    _refuse_difference(earlier["fingerprint"], fingerprint, results)
-    done = _done(results, plan, fingerprint)
-    stages = None
-    if len(done) < plan.shard_count:
-        settle(settings.asked_by_name(options))  # does all of it still work here?
-        opener = Opener(options, bundle, source, plan)
-        if all(earlier["parity"].get(key) == value for key, value in machine().items()):
-            stages = opener.reopen(settings, earlier["parity"], earlier["rates"])
-        else:
-            stages = opener.open(settings, may_fall_back=False)
-            earlier |= {"parity": stages.verdict, **machine()}
-    return Job(
-        results=results,
-        bundle=bundle,
-        plan=plan,
-        fingerprint=fingerprint,
-        done=done,
-        stages=stages,
-        settings=settings,
-        record=earlier,
-    )
-
-
-def _fingerprint(
-    options: RunOptions, bundle: ModelBundle, source: Source, plan: Plan, settings: Settings
-) -> Fingerprint:
-    """Put together what can change a row."""
-    return Fingerprint(
-        source=source.location,
-        bundle=bundle.sha256,
-        plan=plan.digest,
-        slide_rule=options.slide.text,
-        shard_cells=settings.shard_cells.value,
-        decoder=settings.decoder.value,
-        max_pixels=options.max_pixels,
-        runtime=settings.runtime.value,
-        precision=settings.precision.value,
-        batch=settings.batch.value,
-    )
-
-
-def _refuse_difference(earlier: dict[str, Any], now: Fingerprint, results: ResultsFolder) -> None:
+def _refuse_difference(earlier: dict[str, Any], asked: Fingerprint, results: ResultsFolder) -> None:
     """Raise ResultsError, naming what differs, unless this is the run that began here."""
-    for name, value in asdict(now).items():
+    for name, value in asdict(asked).items():
         if earlier.get(name) != value:
             raise _other_run(results, name, earlier.get(name), value)
 
 
 def _other_run(results: ResultsFolder, name: str, begun: Any, asked: Any) -> ResultsError:
     """Name the field in which two runs differ."""
-    message = f"{results.path} was begun with {name} {begun}, not {asked}"
-    return ResultsError(message, hint=RESTART_HINT)
-
-
-def _done(results: ResultsFolder, plan: Plan, fingerprint: Fingerprint) -> frozenset[int]:
-    """Find the committed shards; any other table among the parts is refused."""
-    expected = {results.part(index): index for index in range(plan.shard_count)}
-    done = set()
-    for path in sorted(results.cells.glob("*.parquet")):
-        if (
-            path not in expected
-            or _metadata(path).get(FINGERPRINT_KEY) != fingerprint.digest.encode()
-        ):
-            raise ResultsError(f"{path} is not a part of this run", hint="move it away")
-        done.add(expected[path])
-    return frozenset(done)
-
-
-def _decoded_by(results: ResultsFolder, plan: Plan) -> dict[str, int]:
-    """Add up which codec decoded how many cells, over all parts."""
-    total: Counter[str] = Counter()
-    for index in range(plan.shard_count):
-        total.update(json.loads(_metadata(results.part(index))[CODECS_KEY]))
-    return dict(total)
-
-
-def _metadata(path: Any) -> dict[bytes, bytes]:
-    """Return what a table carries beside its columns."""
-    try:
-        return pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"cannot read {path}: {error}", hint=RESTART_HINT) from error
+    return ResultsError(
+        f"{results.path} was begun with {name} {begun}, not {asked}",
+        hint="choose a new --out, or pass --restart to discard it",
+    )
 
 
 def _model_record(bundle: ModelBundle) -> dict[str, Any]:
     """Say which model, in full."""
     return {
         "sha256": bundle.sha256,
-        "folder": str(bundle.folder),
+        "folder": escaped(fsencode(bundle.folder)),
         "architecture": bundle.architecture,
         "classes": list(bundle.classes),
         "positive": bundle.positive,
@@ -247,8 +168,3 @@ def _model_record(bundle: ModelBundle) -> dict[str, Any]:
         "temperature": bundle.temperature,
         "data": dict(bundle.data),
     }
-
-
-def _now() -> str:
-    """Return the time, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

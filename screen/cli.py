@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -17,6 +19,7 @@ from engines.bundle import DEFAULT_BUNDLE
 from engines.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from screen.settings import RunOptions
@@ -165,7 +168,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, **options: Any) -> int
 
     given = {name: value for name, value in options.items() if value is not None}
     asked = screen.RunOptions(**given)
-    with _watch(quiet=quiet) as watch:
+    with _watch(quiet=quiet) as watch, _exports_announced(quiet=quiet):
         for _ in screen.run(asked, watch):
             pass
     results = ResultsFolder(asked.out)
@@ -198,8 +201,11 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
       slidescreen export results --csv slides.csv --slides
     """
     from screen.export import write_csv
+    from screen.results import ResultsFolder
 
     rows = write_csv(results, path, slides=slides)
+    if (ResultsFolder(results).read_run() or {}).get("state") != "done":
+        _say("This run has not ended: these are the cells screened so far.")
     _say(f"{rows:,} rows in {_printable(str(path))}")
     return DONE
 
@@ -236,6 +242,20 @@ def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
     if console.is_terminal:
         return BarWatch(console, lambda line: console.print(line, markup=False, highlight=False))
     return LineWatch(_say)
+
+
+@contextmanager
+def _exports_announced(*, quiet: bool) -> Iterator[None]:
+    """Say so when a model is exported, which takes a while and happens once."""
+    handler = logging.Handler()
+    handler.emit = lambda record: _say(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("engines.export")
+    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[str, Any]]) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engines.cells import Scores
-    from screen.begin import Job
+    from screen.job import Job
 
 __all__ = ["BarWatch", "LineWatch", "choice_lines", "printable", "slide_table"]
 
@@ -118,7 +118,11 @@ class BarWatch:
         for line in choice_lines(job.record):
             self._say(line)
         self._progress.reset(
-            self._task, total=len(job.plan), completed=job.cells_done, description="screening"
+            self._task,
+            total=len(job.plan),
+            completed=job.cells_done,
+            bad=job.bad_done,
+            description="screening",
         )
 
     def scored(self, scores: Scores) -> None:
@@ -146,7 +150,7 @@ class LineWatch:
         """Print with *say*."""
         self._say = say
         self._total = self._done = self._bad = self._new = 0
-        self._start = self._last = time.monotonic()
+        self._start = self._last = self._now = time.monotonic()
 
     def __enter__(self) -> Self:
         """Nothing to start."""
@@ -161,23 +165,24 @@ class LineWatch:
         """Say what was chosen."""
         for line in choice_lines(job.record):
             self._say(line)
-        self._total, self._done = len(job.plan), job.cells_done
-        self._start = self._last = time.monotonic()
+        self._total, self._done, self._bad = len(job.plan), job.cells_done, job.bad_done
+        self._start = self._last = self._now = time.monotonic()
 
     def scored(self, scores: Scores) -> None:
         """Count, and say so now and then."""
         self._bad += len(scores.faults)
         self._new += len(scores.refs) + len(scores.faults)
-        if time.monotonic() - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = time.monotonic()
+        self._now = time.monotonic()
+        if self._now - self._last >= SECONDS_BETWEEN_LINES:
+            self._last = self._now
             self._line()
 
     def _line(self) -> None:
         """Print cells done of total, cells/s, time left and bad cells."""
-        rate = self._new / max(time.monotonic() - self._start, 1e-9)
         done = self._done + self._new
-        left = timedelta(seconds=round((self._total - done) / rate)) if rate else "unknown time"
-        self._say(
-            f"{done:,} of {self._total:,} cells, "
-            f"{rate:,.1f} cells/s, {left} left, {self._bad:,} bad"
-        )
+        parts = [f"{done:,} of {self._total:,} cells", f"{self._bad:,} bad"]
+        if self._new:
+            rate = self._new / max(self._now - self._start, 1e-9)
+            left = timedelta(seconds=round((self._total - done) / rate))
+            parts[1:1] = [f"{rate:,.1f} cells/s", f"{left} left"]
+        self._say(", ".join(parts))

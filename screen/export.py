@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyarrow import csv
 
 from engines.errors import ResultsError
 from engines.files import whole_file
-from screen.results import ResultsFolder, open_results
+from screen.results import ResultsFolder, open_results, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,13 +30,15 @@ def write_csv(results: Path, path: Path, *, slides: bool = False) -> int:
     """
     data = _slides(ResultsFolder(results)) if slides else open_results(results)
     rows = 0
-    try:
-        with whole_file(path) as scratch, csv.CSVWriter(scratch, data.schema) as writer:
-            for batch in data.to_batches():
-                writer.write_batch(batch)
-                rows += len(batch)
-    except OSError as error:
-        raise ResultsError(f"cannot write {path}: {error.strerror or error}") from error
+    with (
+        writing(path),
+        whole_file(path) as scratch,
+        scratch.open("wb") as file,
+        csv.CSVWriter(file, data.schema) as writer,
+    ):
+        for batch in data.to_batches():
+            writer.write_batch(batch)
+            rows += len(batch)
     return rows
 
 
@@ -46,4 +49,5 @@ def _slides(results: ResultsFolder) -> ds.Dataset:
             f"{results.path} has no slides.parquet",
             hint="it is written when a run ends: run it again to the end",
         )
-    return ds.dataset(results.slides, format="parquet")
+    with results.slides.open("rb") as file:
+        return ds.dataset(pq.read_table(file))

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -78,7 +78,7 @@ class Commit:
         for item in scores:
             if not gathered:
                 due = len(item.shard.refs)
-            gathered.append(item)
+            gathered.append(_without_maps(item))
             due -= len(item.refs) + len(item.faults)
             if due <= 0:
                 yield self._written(item.shard, gathered)
@@ -95,6 +95,12 @@ class Commit:
         scored = sum(codecs.values())
         log.info("shard %05d: %d scored, %d at fault", shard.index, scored, len(table) - scored)
         return ShardDone(shard.index, scored, len(table) - scored)
+
+
+def _without_maps(scores: Scores) -> Scores:
+    """Let go of what no row keeps: a shard's features would be a gigabyte."""
+    nothing = np.empty((len(scores.refs), 0), np.float16)
+    return replace(scores, features=nothing, evidence=nothing)
 
 
 def shard_table(shard: Shard, gathered: Sequence[Scores], bundle: ModelBundle) -> pa.Table:
@@ -128,8 +134,8 @@ def _order(shard: Shard, refs: Sequence[CellRef]) -> pa.Array:
 def _fact_columns(facts: Sequence[Any]) -> dict[str, pa.Array]:
     """What is known of every file."""
     return {
-        "width": pa.array([fact.width for fact in facts], pa.int32()),
-        "height": pa.array([fact.height for fact in facts], pa.int32()),
+        "width": pa.array([fact.width for fact in facts], pa.int64()),
+        "height": pa.array([fact.height for fact in facts], pa.int64()),
         "content_hash": pa.array([fact.content_hash for fact in facts], pa.string()),
     }
 

@@ -15,14 +15,12 @@ import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError, SourceError
-from screen.results import FINGERPRINT_KEY, write_table
+from screen.results import AWAY_HINT, FINGERPRINT_KEY, write_table
 from screen.slide_rule import UNMATCHED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Container, Iterator, Mapping
     from pathlib import Path
-
-    from numpy.typing import NDArray
 
     from screen.results import ResultsFolder
     from screen.slide_rule import SlideRule
@@ -100,11 +98,12 @@ class Plan:
         """How many cells the slide rule did not match."""
         return int(pc.sum(pc.equal(self.table["slide"], UNMATCHED)).as_py())
 
-    def shards(self) -> Iterator[Shard]:
-        """Yield the shards in order, each made when asked for."""
+    def shards(self, done: Container[int] = ()) -> Iterator[Shard]:
+        """Yield the shards but those *done*, in order, each made when asked for."""
         bounds = np.searchsorted(self.table["shard"].to_numpy(), np.arange(self.shard_count + 1))
         for index, (start, stop) in enumerate(itertools.pairwise(bounds)):
-            yield Shard(index, self.refs(np.arange(start, stop)))
+            if index not in done:
+                yield Shard(index, _refs(self.table.slice(start, stop - start)))
 
     def spread(self, count: int) -> Iterator[Shard]:
         """
@@ -115,19 +114,20 @@ class Plan:
         """
         rows = np.argsort(np.arange(len(self)) * GOLDEN_RATIO % 1)
         for index, start in enumerate(range(0, len(rows), count)):
-            yield Shard(index, self.refs(np.sort(rows[start : start + count])))
-
-    def refs(self, rows: NDArray[np.integer[Any]]) -> tuple[CellRef, ...]:
-        """Return the cells of some rows."""
-        picked = self.table.select(["path", "slide"]).take(pa.array(rows))
-        paths, slides = (column.to_pylist() for column in picked.columns)
-        return tuple(CellRef(path, slide) for path, slide in zip(paths, slides, strict=True))
+            handful = pa.array(np.sort(rows[start : start + count]))
+            yield Shard(index, _refs(self.table.take(handful)))
 
     def write(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
         """Write plan.parquet."""
         ignored = json.dumps({"count": self.ignored, "examples": self.examples})
         extra = {DIGEST_KEY: self.digest.encode(), IGNORED_KEY: ignored.encode()}
         write_table(self.table, path, {**metadata, **extra})
+
+
+def _refs(rows: pa.Table) -> tuple[CellRef, ...]:
+    """Return the cells of some rows."""
+    paths, slides = rows["path"].to_pylist(), rows["slide"].to_pylist()
+    return tuple(CellRef(path, slide) for path, slide in zip(paths, slides, strict=True))
 
 
 def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
@@ -157,14 +157,13 @@ def read_plan(results: ResultsFolder) -> Plan:
         ResultsError: If it is missing or was changed.
     """
     try:
-        table = pq.read_table(results.plan, read_dictionary=["slide"])
+        with results.plan.open("rb") as file:
+            table = pq.read_table(file, read_dictionary=["slide"])
     except (OSError, pa.ArrowException) as error:
-        raise ResultsError(
-            f"cannot read {results.plan}: {error}", hint="pass --restart to begin again"
-        ) from error
+        raise ResultsError(f"cannot read {results.plan}: {error}", hint=AWAY_HINT) from error
     metadata: dict[bytes, bytes] = table.schema.metadata or {}
     ignored: dict[str, Any] = json.loads(metadata.get(IGNORED_KEY, b'{"count": 0, "examples": []}'))
     plan = Plan(table.replace_schema_metadata(None), ignored["count"], tuple(ignored["examples"]))
     if metadata.get(DIGEST_KEY) != plan.digest.encode():
-        raise ResultsError(f"{results.plan} was changed", hint="pass --restart to begin again")
+        raise ResultsError(f"{results.plan} was changed", hint=AWAY_HINT)
     return plan

@@ -9,7 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from engines import parity
+from engines.cells import Shard
 from engines.choice import Choice
 from engines.decode import DecodeOptions, open_decoder
 from engines.errors import ParityError
@@ -17,6 +20,8 @@ from engines.runtime import RuntimeOptions, open_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from engines.bundle import ModelBundle
     from engines.cells import Batch
@@ -29,7 +34,19 @@ if TYPE_CHECKING:
 __all__ = ["Opener", "Stages", "machine"]
 
 PARITY_CELLS = 64
-PACKAGES = ("slidescreen", "torch", "timm", "openvino", "nvidia-dali-cuda130", "pillow", "numpy")
+PACKAGES = (
+    "slidescreen",
+    "nvidia-dali-cuda130",
+    "nvidia-nvimgcodec-cu13",
+    "numpy",
+    "onnx",
+    "openvino",
+    "pillow",
+    "simplejpeg",
+    "timm",
+    "torch",
+    "xxhash",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,66 +84,75 @@ class Opener:
 
         Args:
             settings: What to open.
-            may_fall_back: Whether a precision that was not asked for may give way to float32.
+            may_fall_back: Whether what was not asked for by name may give way to the reference's.
 
         Raises:
             ParityError: If what was asked for, or float32, is not within its limits.
         """
-        decoder = self._decoder(settings.decoder.value, settings)
-        start = time.perf_counter()
-        batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS))
-        seconds = time.perf_counter() - start
+        may = may_fall_back and self.options.decoder == "auto"
+        decoder, settings, batches, pixels = self._agreeing_decoder(settings, may_fall_back=may)
         if not batches:
-            runtime = self._runtime(settings)
             verdict = {"verdict": "not measured", "why": "no cell could be decoded", **machine()}
-            return Stages(
-                decoder=decoder,
-                runtime=runtime,
-                settings=settings,
-                verdict=verdict,
-                rates={"decode": None, "engine": None},
-            )
-        cells = sum(len(batch.refs) for batch in batches)
-        pixels = parity.compare_decoder(decoder, self._decoder("pillow", settings), batches)
-        runtime, settings, scores, engine_rate = self._agreeing_runtime(
-            settings, batches, may_fall_back=may_fall_back and self.options.precision == "auto"
+            unknown = {"decode": None, "engine": None}
+            return self._stages(settings, verdict, unknown, decoder, self._runtime(settings))
+        may = may_fall_back and self.options.precision == "auto"
+        runtime, settings, scores, engine = self._agreeing_runtime(
+            settings, batches, may_fall_back=may
         )
-        return Stages(
-            decoder=decoder,
-            runtime=runtime,
-            settings=settings,
-            verdict={
-                "verdict": "agrees",
-                "cells": cells,
-                "pixels": asdict(pixels) if pixels else None,
-                "scores": asdict(scores),
-                **machine(),
-            },
-            rates={"decode": cells / seconds, "engine": engine_rate},
-        )
+        verdict = {
+            "verdict": "agrees",
+            "pixels": asdict(pixels) if pixels else None,
+            "scores": asdict(scores),
+            **machine(),
+        }
+        rates = {"decode": _decode_rate(decoder, batches), "engine": engine}
+        return self._stages(settings, verdict, rates, decoder, runtime)
 
     def reopen(self, settings: Settings, verdict: dict[str, Any], rates: dict[str, Any]) -> Stages:
         """Open stages whose verdict an earlier start of this run measured on this machine."""
+        decoder = self._decoder(settings.decoder.value, settings)
+        return self._stages(settings, verdict, rates, decoder, self._runtime(settings))
+
+    @staticmethod
+    def _stages(
+        settings: Settings,
+        verdict: dict[str, Any],
+        rates: dict[str, Any],
+        decoder: Decoder,
+        runtime: Runtime,
+    ) -> Stages:
+        """Put stages together."""
         return Stages(
-            decoder=self._decoder(settings.decoder.value, settings),
-            runtime=self._runtime(settings),
-            settings=settings,
-            verdict=verdict,
-            rates=rates,
+            decoder=decoder, runtime=runtime, settings=settings, verdict=verdict, rates=rates
         )
+
+    def _agreeing_decoder(
+        self, settings: Settings, *, may_fall_back: bool
+    ) -> tuple[Decoder, Settings, list[Batch], parity.PixelAgreement | None]:
+        """Open the decoder, decode the sample; where it was ours to choose, fall back to Pillow."""
+        decoder = self._decoder(settings.decoder.value, settings)
+        batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
+        pixels = parity.compare_decoder(self._decoder("pillow", settings), batches)
+        if pixels is None or pixels.holds:
+            return decoder, settings, batches, pixels
+        if not may_fall_back:
+            raise ParityError(
+                f"the decoder {decoder.name} disagrees with Pillow; {pixels}",
+                hint="look at that file; --decoder pillow reads it by the reference's rules",
+            )
+        settings = replace(settings, decoder=Choice("pillow", f"fell back: {pixels}"))
+        return self._agreeing_decoder(settings, may_fall_back=False)
 
     def _agreeing_runtime(
         self, settings: Settings, batches: Sequence[Batch], *, may_fall_back: bool
-    ) -> tuple[Runtime, Settings, parity.ScoreAgreement, float]:
+    ) -> tuple[Runtime, Settings, parity.ScoreAgreement, float | None]:
         """Open the runtime; where the precision was ours to choose, fall back to float32."""
-        reference = open_runtime("torch", self.bundle, RuntimeOptions(threads=self.options.threads))
-        expected = parity.logits(reference, batches)
+        options = RuntimeOptions(batch=settings.batch.value, threads=settings.threads.value)
+        expected, _ = _timed_logits(open_runtime("torch", self.bundle, options), batches)
         refs = [ref for batch in batches for ref in batch.refs]
         while True:
             runtime = self._runtime(settings)
-            start = time.perf_counter()
-            logits = parity.logits(runtime, batches)
-            rate = len(refs) / (time.perf_counter() - start)
+            logits, rate = _timed_logits(runtime, batches)
             agreement = parity.score_agreement(
                 refs, logits, expected, bundle=self.bundle, precision=settings.precision.value
             )
@@ -138,7 +164,7 @@ class Opener:
         """Open a decoder that makes batches of the runtime's size."""
         options = DecodeOptions(
             batch=settings.batch.value,
-            threads=self.options.threads,
+            threads=settings.threads.value,
             max_pixels=self.options.max_pixels,
         )
         return open_decoder(name, self.source.read, self.bundle.input, options)
@@ -148,9 +174,30 @@ class Opener:
         options = RuntimeOptions(
             precision=settings.precision.value,
             batch=settings.batch.value,
-            threads=self.options.threads,
+            threads=settings.threads.value,
         )
         return open_runtime(settings.runtime.value, self.bundle, options)
+
+
+def _timed_logits(
+    runtime: Runtime, batches: Sequence[Batch]
+) -> tuple[NDArray[np.float32], float | None]:
+    """Score through the stream, as the run will; also cells/s after the first, slower, batch."""
+    stream = runtime.stream(batches)
+    logits = [next(stream).logits]
+    start = time.perf_counter()
+    logits += [scores.logits for scores in stream]
+    seconds = time.perf_counter() - start
+    later = sum(map(len, logits[1:]))
+    return np.concatenate(logits), later / seconds if later else None
+
+
+def _decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
+    """Decode the sample again, files and codecs being warm now; return cells/s."""
+    refs = tuple(ref for batch in batches for ref in batch.refs)
+    start = time.perf_counter()
+    list(decoder.stream([Shard(0, refs)]))
+    return len(refs) / (time.perf_counter() - start)
 
 
 def machine() -> dict[str, Any]:

@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from pyarrow.fs import LocalFileSystem
 
 from engines.errors import ResultsError
 from engines.files import discard_scratch, whole_file
@@ -30,10 +31,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-__all__ = ["FINGERPRINT_KEY", "ResultsFolder", "open_results", "write_table"]
+__all__ = [
+    "FINGERPRINT_KEY",
+    "ResultsFolder",
+    "open_results",
+    "read_footer",
+    "write_table",
+    "writing",
+]
 
 FINGERPRINT_KEY = b"slidescreen.fingerprint"
 RUN_FORMAT = 1
+AWAY_HINT = "move it away, or choose another --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +83,21 @@ class ResultsFolder:
         Raises:
             ResultsError: If another run holds it, or the folder cannot be made.
         """
-        try:
-            self.cells.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ResultsError(f"cannot make {self.path}: {error.strerror}") from error
-        try:
-            with FileLock(self.path / ".lock", timeout=0):
-                discard_scratch(self.path)
-                discard_scratch(self.cells)
-                yield
-        except Timeout as error:
-            raise ResultsError(
-                f"another run is writing to {self.path}",
-                hint="wait for it, or choose another --out",
-            ) from error
+        _require_unicode(self.path)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock", timeout=0)
+            try:
+                lock.acquire()
+            except Timeout as error:
+                raise ResultsError(
+                    f"another run is writing to {self.path}",
+                    hint="wait for it, or choose another --out",
+                ) from error
+        with lock:
+            discard_scratch(self.path, r"(run\.json|(plan|slides)\.parquet)")
+            discard_scratch(self.cells, r"part-\d+\.parquet")
+            yield
 
     def read_run(self) -> dict[str, Any] | None:
         """
@@ -97,97 +107,137 @@ class ResultsFolder:
             ResultsError: If there is one that is not ours.
         """
         try:
-            record = json.loads(self.run_json.read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            raise ResultsError(f"cannot read {self.run_json}: {error}") from error
-        if not isinstance(record, dict) or record.get("format") != RUN_FORMAT:
+            raise ResultsError(f"cannot read {self.run_json}: {error}", hint=AWAY_HINT) from error
+        if not _is_run_record(record):
             raise ResultsError(
-                f"{self.run_json} was not written by this version of slidescreen",
-                hint="choose another --out",
+                f"{self.run_json} was not written by this version of slidescreen", hint=AWAY_HINT
             )
         return record
 
     def read_slides(self) -> list[dict[str, Any]]:
         """Return slides.parquet, a dictionary per row."""
-        rows: list[dict[str, Any]] = pq.read_table(self.slides).to_pylist()
+        with self.slides.open("rb") as file:
+            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         return rows
 
     def write_run(self, record: Mapping[str, Any]) -> None:
         """Replace run.json."""
-        with whole_file(self.run_json) as scratch:
+        with writing(self.run_json), whole_file(self.run_json) as scratch:
             text = json.dumps({"format": RUN_FORMAT, **record}, indent=2, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
 
-    def discard(self) -> None:
+    def discardable(self) -> list[Path]:
         """
-        Remove an earlier run, file by file, and only what carries its mark.
+        Name the files of an earlier run: those that carry its mark.
 
         Raises:
-            ResultsError: Before anything is removed, if a file in the way is not ours.
+            ResultsError: If a file in the way does not.
         """
-        tables = [self.slides, self.plan, *sorted(self.cells.glob("*.parquet"))]
+        tables = [*sorted(self.cells.glob("*.parquet")), self.slides, self.plan]
         tables = [table for table in tables if table.exists()]
         for table in tables:
             if not _carries_fingerprint(table):
                 raise ResultsError(
-                    f"{table} was not written by slidescreen, so it is left alone",
-                    hint="move it away, or choose another --out",
+                    f"{table} is damaged or was not written by slidescreen: it is left alone",
+                    hint=AWAY_HINT,
                 )
-        self.read_run()
-        for path in (self.run_json, *tables):
-            path.unlink(missing_ok=True)
+        return tables if self.read_run() is None else [self.run_json, *tables]
 
-    def refuse_strangers(self) -> None:
+    def leftovers(self) -> list[Path]:
         """
-        Make sure there is nothing here, as far as this tool goes.
-
-        A run killed before its run.json has left a plan of ours at most, which is removed.
+        Name what a run killed before its run.json left: at most a plan of ours.
 
         Raises:
-            ResultsError: If there are tables here but no run that they belong to.
+            ResultsError: If there are other tables, but no run that they belong to.
         """
-        tables = [
-            *self.cells.glob("*.parquet"),
-            *(path for path in (self.slides, self.plan) if path.exists()),
-        ]
-        if tables == [self.plan] and _carries_fingerprint(self.plan):
-            self.plan.unlink()
-        elif tables:
-            raise ResultsError(
-                f"{self.path} holds tables, such as {tables[0].name}, but no run.json",
-                hint="choose another --out, or pass --restart to remove what slidescreen wrote",
-            )
+        tables = [*self.cells.glob("*.parquet"), self.slides, self.plan]
+        tables = [table for table in tables if table.exists()]
+        if not tables or (tables == [self.plan] and _carries_fingerprint(self.plan)):
+            return tables
+        raise ResultsError(
+            f"{self.path} holds tables, such as {tables[0].name}, but no run.json",
+            hint="choose another --out, or pass --restart to discard them",
+        )
 
 
 def open_results(path: Path | str) -> ds.Dataset:
     """
-    Open the cells of a results folder as one dataset, a row per cell.
+    Open the cells of a results folder as one dataset, a row per cell, in the order of the plan.
 
     Raises:
         ResultsError: If it holds none.
     """
-    cells = ResultsFolder(Path(path)).cells
-    parts = sorted(cells.glob("part-*.parquet"))
+    cells = ResultsFolder(Path(path).absolute()).cells
+    parts = sorted(cells.glob("part-*.parquet"), key=lambda part: (len(part.name), part.name))
     if not parts:
         raise ResultsError(
             f"{path} holds no results", hint="name a folder that slidescreen run has written to"
         )
-    return ds.dataset(parts, format="parquet")
+    # Said to be local files: a colon in a name would make it an address.
+    return ds.dataset([str(part) for part in parts], format="parquet", filesystem=LocalFileSystem())
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ResultsError where the system refuses a write."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ResultsError(
+            f"cannot write {path}: {reason}",
+            hint="see to space and permissions; the same command then goes on",
+        ) from error
+
+
+def read_footer(path: Path) -> pq.FileMetaData:
+    """
+    Return a table's row count and metadata.
+
+    Raises:
+        ResultsError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return pq.read_metadata(file)
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
 
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
     """Write a table, whole or not at all, with *metadata* in its schema."""
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    with whole_file(path) as scratch:
-        pq.write_table(marked, scratch, compression="zstd")
+    with writing(path), whole_file(path) as scratch, scratch.open("wb") as file:
+        pq.write_table(marked, file, compression="zstd")
 
 
 def _carries_fingerprint(path: Path) -> bool:
     """Whether a Parquet file is one of ours."""
     try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (OSError, pa.ArrowException):
+        return FINGERPRINT_KEY in (read_footer(path).metadata or {})
+    except ResultsError:
         return False
-    return FINGERPRINT_KEY in metadata
+
+
+def _is_run_record(record: Any) -> bool:
+    """Whether a JSON value is a run.json of this version."""
+    return (
+        isinstance(record, dict)
+        and record.get("format") == RUN_FORMAT
+        and {"fingerprint", "choices", "parity", "rates", "model"} <= record.keys()
+        and "digest" in record["fingerprint"]
+    )
+
+
+def _require_unicode(path: Path) -> None:
+    """Refuse a results folder whose name Parquet libraries could not open."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise ResultsError(
+            f"the name {path!r} is not Unicode", hint="choose another --out"
+        ) from error

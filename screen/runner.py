@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from engines.cells import Scores
-    from screen.begin import Job
+    from screen.job import Job
     from screen.parts import ShardDone
     from screen.settings import RunOptions
 
@@ -66,8 +66,6 @@ def run(options: RunOptions, watch: Watch | None = None) -> Iterator[ShardDone]:
     source = open_source(options.source)
     results = ResultsFolder(options.out)
     with results.locked():
-        if options.restart:
-            results.discard()
         job = begin(options, bundle, source, results)
         watch.begun(job)
         start = time.perf_counter()

@@ -38,7 +38,7 @@ class RunOptions:
         precision: ``auto``, ``bf16`` or ``fp32``.
         batch: Cells per inference; None for the runtime's best.
         shard_cells: Cells per part file; None for at least 64 batches.
-        threads: Processor threads.
+        threads: Processor threads; None for all cores.
         max_pixels: An image of more is not decoded.
         slide: How a cell's slide is told from its path.
         restart: Whether to discard an earlier run in *out*.
@@ -52,10 +52,17 @@ class RunOptions:
     precision: str = AUTO
     batch: int | None = None
     shard_cells: int | None = None
-    threads: int = field(default_factory=usable_cores)
+    threads: int | None = None
     max_pixels: int = 25_000_000
     slide: SlideRule = field(default_factory=SlideRule)
     restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        for name in ("batch", "shard_cells", "threads", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,7 @@ class Settings:
     precision: Choice[str]
     batch: Choice[int]
     shard_cells: Choice[int]
+    threads: Choice[int]
 
     def record(self) -> dict[str, Any]:
         """Return what run.json keeps."""
@@ -81,13 +89,20 @@ class Settings:
         """Return name, value here and value asked of the first choice *options* make otherwise."""
         for name, choice in self.record().items():
             asked = getattr(options, name)
-            if asked not in (AUTO, None, choice["value"]):
+            if name != "threads" and asked not in (AUTO, None, choice["value"]):
                 return name, choice["value"], asked
         return None
 
-    def asked_by_name(self, options: RunOptions) -> RunOptions:
-        """Return *options* that leave nothing open."""
-        return replace(options, **{name: c["value"] for name, c in self.record().items()})
+    def again(self, options: RunOptions) -> Settings:
+        """
+        Return the same settings for another start, but for threads, which change no row.
+
+        Raises:
+            BackendMissingError: If any of it does not work here any more.
+        """
+        named = {name: choice["value"] for name, choice in self.record().items()}
+        now = settle(replace(options, **{**named, "threads": options.threads}))
+        return replace(self, threads=now.threads)
 
 
 def settle(options: RunOptions) -> Settings:
@@ -106,6 +121,7 @@ def settle(options: RunOptions) -> Settings:
         precision=engines.runtime.choose_precision(runtime.value, options.precision),
         batch=batch,
         shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
+        threads=_number(options.threads, usable_cores(), "all cores"),
     )
 
 

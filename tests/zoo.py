@@ -85,6 +85,7 @@ def good():
         "16bit.tif": _tiff(deep, photometric="rgb"),
         "16bit-grey.tif": _tiff(deep[..., 0], photometric="minisblack"),
         "two-pages.tif": _tiff(np.stack([pixels, pixels[::-1]]), photometric="rgb"),
+        "555.bmp": _bmp555(),
         "exif6.tif": _saved(cell, "TIFF", exif=_exif(6)),
         "lossy.webp": _saved(cell, "WEBP", quality=90),
         "lossless.webp": _saved(cell, "WEBP", lossless=True),
@@ -117,6 +118,11 @@ def bad():
         "text.jpg": b"this is no image at all",
         "warned.jpg": _warned(good()["baseline.jpg"]),
         "flipped.png": bytes(flipped),
+        "killer.jp2": _tileless(good()["plain.jp2"]),
+        "12bit.tif": _tiff(deep.astype(np.uint16), photometric="minisblack", bitspersample=12),
+        "16bit-white-zero.tif": _tiff(deep.astype(np.uint16), photometric="miniswhite"),
+        "signed.tif": _tiff(deep.astype(np.int8), photometric="minisblack"),
+        "digits.pgm": b"P5\n2 2\n" + b"9" * 5000 + b"\n1234",
         "32bit.tif": _tiff(deep, photometric="minisblack"),
         "float.tif": _tiff(deep.astype(np.float32), photometric="minisblack"),
         "maximum100.pgm": b"P5\n2 2\n100\n" + bytes([0, 50, 75, 100]),
@@ -129,11 +135,34 @@ TRUNCATED = frozenset(
 )
 
 
+def _bmp555():
+    """Return a 16-bit BMP, five bits a colour, as old microscopes write."""
+    width, height = 64, 48
+    pixels = np.random.default_rng(0).integers(0, 2**15, (height, width), dtype="<u2").tobytes()
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 16, 0, len(pixels), 0, 0, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54 + len(pixels), 0, 0, 54) + header + pixels
+
+
+def _tileless(jp2):
+    """Claim tiles of no width in a JPEG 2000: nvImageCodec then divides by zero."""
+    data = bytearray(jp2)
+    size = data.index(b"\xff\x51")
+    data[size + 22 : size + 26] = bytes(4)
+    return bytes(data)
+
+
 def _warned(jpeg):
     """Lose bytes from the middle of a JPEG's scan: libjpeg warns, Pillow says nothing."""
     scan = jpeg.index(b"\xff\xda") + 14
     middle = (scan + len(jpeg)) // 2
     return jpeg[:middle] + jpeg[middle + 200 :]
+
+
+def wide_bmp():
+    """Return a BMP whose width is negative: as Pillow reads it, 2**32 - 5."""
+    data = bytearray(good()["plain.bmp"])
+    data[18:22] = struct.pack("<i", -5)
+    return bytes(data)
 
 
 def huge_png():

@@ -76,6 +76,10 @@ def choose(asked: str = "auto") -> Choice[str]:
     Raises:
         BackendMissingError: If the one asked for by name does not.
     """
+    if asked not in (*DECODERS, "auto"):
+        raise BackendMissingError(
+            f"there is no decoder {asked!r}", hint=f"choose auto, {' or '.join(DECODERS)}"
+        )
     has_dali = _is_installed("nvidia.dali") and _is_installed("nvidia.nvimgcodec")
     if asked == "auto":
         if has_dali:

@@ -2,8 +2,9 @@
 Decoding with NVIDIA DALI on the CPU: nvImageCodec decodes, DALI resizes.
 
 nvImageCodec, DALI's own codec, answers image by image; a DALI decoder would raise for a whole batch
-without naming the bad image. What nvImageCodec cannot open (a WebP with EXIF, for one) goes to
-the reference decoder, cell by cell, and is counted under that name.
+without naming the bad image. What it cannot be trusted with goes to the reference decoder, cell by
+cell, and is counted under that name: TIFF (it reads several kinds differently, and prints),
+JPEG 2000 (a damaged header kills the process), 16-bit BMP, and whatever it fails to open or decode.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from engines.decode.geometry import placement
-from engines.decode.host import RESIZE_CELLS, DecodeError
-from engines.decode.pillow import PillowEncoded
+from engines.decode.host import RESIZE_CELLS
+from engines.decode.pillow import PillowCodec, PillowEncoded
 
 # Read once, when the libraries load: what they would print is in each cell's row instead.
 os.environ.setdefault("PYNVIMGCODEC_VERBOSITY", "0")
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["DaliCodec", "version"]
 
 INTERPOLATION = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
-SAMPLES = (np.dtype(np.uint8), np.dtype(np.uint16))
+TRUSTED = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"P")  # JPEG, PNG, BMP, WebP, PNM
+BMP_BITS = slice(28, 30)
 RGB_UPRIGHT = nvimgcodec.DecodeParams(
     apply_exif_orientation=True, color_spec=nvimgcodec.ColorSpec.SRGB
 )
@@ -51,8 +53,7 @@ class DaliEncoded:
     """An image whose header nvImageCodec has read."""
 
     def __init__(self, stream: Any, data: bytes, decoder: Any) -> None:
-        """Read the header; RuntimeError if there is none."""
-        self.samples: np.dtype[Any] = stream.dtype
+        """Read the header, or raise what nvImageCodec raises."""
         self.height: int = stream.height
         self.width: int = stream.width
         self._stream = stream
@@ -73,6 +74,7 @@ class DaliCodec:
     def __init__(self, expected: ModelInput) -> None:
         """Resize to what the model expects."""
         self._expected = expected
+        self._reference = PillowCodec(expected)
         # One decoder per thread, working in that thread: a shared one breaks its promises.
         self._decoder = nvimgcodec.Decoder(
             device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
@@ -83,20 +85,27 @@ class DaliCodec:
 
     def open(self, data: bytes) -> Encoded:
         """Read the header."""
-        try:
-            encoded = DaliEncoded(nvimgcodec.CodeStream(data), data, self._decoder)
-        except RuntimeError:
+        if not data.startswith(TRUSTED) or (data[:2] == b"BM" and data[BMP_BITS] == b"\x10\0"):
             return PillowEncoded(data)
-        if encoded.samples not in SAMPLES:
-            raise DecodeError(f"{encoded.samples} samples have no agreed white")
-        return encoded
+        try:
+            return DaliEncoded(nvimgcodec.CodeStream(data), data, self._decoder)
+        except Exception:  # it raises RuntimeError, TypeError, ...: the reference decides
+            return PillowEncoded(data)
 
     def resize(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Resize with DALI, antialiased, and place."""
+        """Shrink with DALI, antialiased; enlarge with the reference, whose kernel is another."""
+        shrinks = np.array([_shrinks(image, self._expected) for image in images], bool)
+        out = np.empty((len(images), self._expected.height, self._expected.width, 3), np.uint8)
+        for resize, chosen in ((self._shrink, shrinks), (self._reference.resize, ~shrinks)):
+            picked = np.flatnonzero(chosen)
+            if picked.size:
+                out[picked] = resize([images[index] for index in picked.tolist()])
+        return out
+
+    def _shrink(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """Resize n > 0 images in one DALI call."""
         expected = self._expected
         out = np.zeros((len(images), expected.height, expected.width, 3), np.uint8)
-        if not images:
-            return out
         places = [placement(image.shape[0], image.shape[1], expected) for image in images]
         self._pipeline.feed_input("images", list(images))
         self._pipeline.feed_input(
@@ -108,8 +117,15 @@ class DaliCodec:
         return out
 
 
+def _shrinks(image: NDArray[np.uint8], expected: ModelInput) -> bool:
+    """Whether neither side is enlarged."""
+    height, width = image.shape[:2]
+    place = placement(height, width, expected)
+    return bool(place.height <= height and place.width <= width)
+
+
 def _resize_pipeline(interpolation: Any) -> Any:
-    """Build the DALI pipeline that resizes up to RESIZE_CELLS images, each to its own size."""
+    """Build the DALI pipeline that shrinks up to RESIZE_CELLS images, each to its own size."""
     pipeline = Pipeline(
         batch_size=RESIZE_CELLS,
         num_threads=1,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Codec", "DecodeError", "Encoded", "HostDecoder"]
 
 RESIZE_CELLS = 8  # images resized in one call: 8 gained 1.5 times over 1, 16 gained nothing more
+LOOK_AHEAD_CELLS = 2048  # decoded ahead at most, 300 MB at 224 x 224, however large a batch is
 RESIZE_PIXELS = 8_000_000  # ... and fewer where they are large, to bound memory
 
 
@@ -92,12 +93,13 @@ class HostDecoder:
 
     def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
         """Decode in order; at most two batches per thread are ahead of whoever iterates."""
+        ahead = min(2 * self._options.threads, LOOK_AHEAD_CELLS // self._options.batch)
         waiting: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="decode")
         try:
             for shard, refs in self._chunks(shards):
                 waiting.append(pool.submit(self._decode_chunk, shard, refs))
-                if len(waiting) > 2 * self._options.threads:
+                if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -17,7 +17,7 @@ import simplejpeg
 __all__ = ["damage"]
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNM_HEADER = re.compile(rb"P[2356](?:\s+(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d+)")
+PNM_HEADER = re.compile(rb"P[2356](?:\s+(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
 PNM_MAXIMA = (255, 65535)
 
 

@@ -3,8 +3,9 @@ The reference decoder: what a cell's pixels are, in plain Pillow.
 
 The rules, which every other decoder follows: EXIF orientation is applied; 16-bit samples are
 scaled to 8 (``round(value / 257)``); alpha is dropped and the colours kept as stored; palette,
-grey, bilevel and CMYK become RGB; of several pages or frames the first counts; 32-bit and
-floating-point samples are refused, since nothing says what their white is.
+grey, bilevel and CMYK become RGB; of several pages or frames the first counts. Samples of other
+than 1, 2, 4, 8 or 16 bits, signed or floating-point ones, and 16-bit ones whose zero is white are
+refused: nothing says what their white is, or Pillow does not heed it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from engines.decode.geometry import placement
 from engines.decode.host import DecodeError
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PillowCodec", "PillowEncoded", "version"]
 
+WIDTH, LENGTH, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 256, 257, 258, 262, 339
+SAFE_BITS, UNSIGNED, WHITE_IS_ZERO = {1, 2, 4, 8, 16}, 1, 0
 PLUGINS = ("Bmp", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 FORMATS = ("BMP", "DIB", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 for plugin in PLUGINS:  # where formats are named, Pillow loads no plugin of its own accord
@@ -53,16 +57,19 @@ class PillowEncoded:
             self._image = Image.open(io.BytesIO(data), formats=FORMATS)
         except UnidentifiedImageError as error:
             raise DecodeError("not an image in a format that can be read") from error
+        except MemoryError:
+            raise
         except Exception as error:
             raise DecodeError(_reason(error)) from error
-        self.width, self.height = self._image.size
+        self.width, self.height = _stored_size(self._image)
 
     def decode(self) -> tuple[NDArray[np.uint8], str]:
         """Decode by the rules above."""
         try:
+            _refuse_doubtful_tiff(self._image)
             sixteen_bit = self._image.mode.startswith("I;16") or self._image.format == "PPM"
             return _rgb(ImageOps.exif_transpose(self._image), sixteen_bit=sixteen_bit), "pillow"
-        except DecodeError:
+        except (DecodeError, MemoryError):
             raise
         except Exception as error:
             raise DecodeError(_reason(error)) from error
@@ -99,6 +106,24 @@ def _rgb(image: Image.Image, *, sixteen_bit: bool) -> NDArray[np.uint8]:
     if image.mode in ("I", "F"):
         raise DecodeError("32-bit samples have no agreed white")
     return np.asarray(image.convert("RGB"))
+
+
+def _stored_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height before any rotation, which Pillow has applied to a TIFF's."""
+    if isinstance(image, TiffImageFile):
+        return int(image.tag_v2[WIDTH]), int(image.tag_v2[LENGTH])
+    return image.size
+
+
+def _refuse_doubtful_tiff(image: Image.Image) -> None:
+    """Raise DecodeError for samples that Pillow would read as something else."""
+    if not isinstance(image, TiffImageFile):
+        return
+    bits = set(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
+    if not bits <= SAFE_BITS or set(image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
+        raise DecodeError("samples that are signed, floating-point or of an unusual depth")
+    if bits == {16} and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        raise DecodeError("16-bit samples whose zero is white")
 
 
 def _reason(error: Exception) -> str:

@@ -88,6 +88,10 @@ def choose(asked: str = "auto") -> Choice[str]:
     Raises:
         BackendMissingError: If the one asked for by name does not.
     """
+    if asked not in (*RUNTIMES, "auto"):
+        raise BackendMissingError(
+            f"there is no runtime {asked!r}", hint=f"choose auto, {' or '.join(RUNTIMES)}"
+        )
     has_openvino = find_spec("openvino") is not None
     if asked == "auto":
         if has_openvino:

@@ -58,7 +58,7 @@ class OpenVINORuntime:
         self.options = options
         shape = [options.batch, bundle.input.height, bundle.input.width, 3]
         core = openvino.Core()
-        model = core.read_model(onnx_from_bundle(bundle))
+        model = _model(core, bundle)
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
         in_flight = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
@@ -96,6 +96,16 @@ class OpenVINORuntime:
         scores = scores_from_outputs(batch, [tensor.data for tensor in slot.request.output_tensors])
         free.append(slot)
         return scores
+
+
+def _model(core: openvino.Core, bundle: ModelBundle) -> openvino.Model:
+    """Read the exported model; one that was damaged on disk is exported again."""
+    path = onnx_from_bundle(bundle)
+    try:
+        return core.read_model(path)
+    except RuntimeError:
+        path.unlink(missing_ok=True)
+        return core.read_model(onnx_from_bundle(bundle))
 
 
 def _slot(compiled: Any, shape: list[int]) -> _Slot:

@@ -20,6 +20,7 @@ __all__ = ["EXTENSIONS", "FolderSource", "escaped", "unescaped"]
 
 EXTENSIONS = frozenset(b"bmp dib jpg jpeg jpe png tif tiff webp jp2 j2k pgm ppm".split())
 EXAMPLES = 5
+MOST_BYTES = 2**30  # no cell crop is near it, and it fits in memory
 ESCAPE = re.compile(rb"\\(\\|x[0-9a-f]{2})")
 
 
@@ -72,12 +73,15 @@ class FolderSource:
             path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         )
         with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            facts = os.fstat(descriptor)
+            if not stat.S_ISREG(facts.st_mode):
                 raise OSError(0, "not a regular file")
+            if facts.st_size > MOST_BYTES:
+                raise OSError(0, f"a file of {facts.st_size:,} bytes, more than {MOST_BYTES:,}")
             return file.read()
 
     def _walk(self, folder: bytes) -> Iterator[tuple[bytes, bool]]:
-        """Yield every file's path, relative to the root, and whether it is a cell."""
+        """Yield the path of every file and hidden folder, and whether it is a cell."""
         pending = [folder]
         while pending:
             folder = pending.pop()
@@ -86,7 +90,9 @@ class FolderSource:
                     for entry in entries:
                         path = os.path.join(folder, entry.name)
                         if entry.is_dir(follow_symlinks=False):
-                            if not entry.name.startswith(b"."):
+                            if entry.name.startswith(b"."):
+                                yield path + b"/", False
+                            else:
                                 pending.append(path)
                         else:
                             yield path, _is_cell(entry)

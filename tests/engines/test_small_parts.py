@@ -39,13 +39,14 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 
 
 def test_scratch_of_a_killed_process_is_removed(tmp_path):
-    """Only scratch files go."""
-    (tmp_path / ".file.0123abcd.scratch").touch()
-    (tmp_path / ".hidden").touch()
+    """Only scratch of such a file goes."""
+    kept = [".hidden", ".notes.scratch", ".other.0123abcd.scratch"]
+    for name in (".file.0123abcd.scratch", *kept):
+        (tmp_path / name).touch()
 
-    discard_scratch(tmp_path)
+    discard_scratch(tmp_path, "file")
 
-    assert [path.name for path in tmp_path.iterdir()] == [".hidden"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 @pytest.mark.parametrize("count", [0, 2, 4])

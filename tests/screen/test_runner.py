@@ -26,6 +26,7 @@ from engines.errors import (
     SourceError,
 )
 from screen.results import FINGERPRINT_KEY, ResultsFolder
+from screen.sources.folder import FolderSource
 
 MANY = 40
 
@@ -178,6 +179,106 @@ def test_a_file_without_permission_is_its_own_row(options):
     )
 
     assert said.stdout.strip() == "11 Permission denied"
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_any_batch_gives_the_same_labels(options, batch):
+    """A batch changes how, not what."""
+    found = ran(changed(options, batch=batch, out=options.out / str(batch)))
+    usual = ran(options)
+
+    assert [row["predicted"] for row in found] == [row["predicted"] for row in usual]
+
+
+def test_a_header_with_absurd_sizes_is_a_row(options):
+    """Whatever a header claims fits the tables."""
+    (options.source / "first" / "wide.bmp").write_bytes(zoo.wide_bmp())
+
+    found = {row["path"]: row for row in ran(changed(options, decoder="pillow"))}
+
+    assert found["first/wide.bmp"]["status"] != "ok"
+
+
+@pytest.mark.parametrize("name", ["decoder", "runtime"])
+def test_an_unknown_name_runs_nothing(options, name):
+    """Nothing else is run in its place."""
+    with pytest.raises(BackendMissingError, match="there is no"):
+        ran(changed(options, **{name: "tensorrt"}))
+
+
+def test_a_restart_that_cannot_begin_discards_nothing(options):
+    """What was there stays until what replaces it is checked."""
+    before = ran(options)
+
+    with pytest.raises(BackendMissingError):
+        ran(changed(options, restart=True, runtime="torch", precision="bf16"))
+
+    assert rows(options) == before
+
+
+def test_what_was_not_measured_is_measured_on_resume(options, monkeypatch):
+    """A start without a decodable cell gives no verdict to rely on."""
+    with monkeypatch.context() as broken:
+        broken.setattr(FolderSource, "read", _unreachable)
+        stream = screen.run(options)
+        next(stream)
+        stream.close()
+    assert run_json(options)["parity"]["verdict"] == "not measured"
+
+    ran(options)
+
+    assert run_json(options)["parity"]["verdict"] == "agrees"
+
+
+def _unreachable(*_):
+    """Fail as a lost network folder does."""
+    raise OSError(5, "Input/output error")
+
+
+def test_a_full_disk_is_a_mendable_error(options, monkeypatch):
+    """It is no bug; once there is space, the same command goes on."""
+    expected = ran(changed(options, out=options.out.with_name("straight")))
+    stream = screen.run(options)
+    next(stream)
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", _full)
+        with pytest.raises(ResultsError, match="No space left"):
+            list(stream)
+
+    assert ran(options) == expected
+
+
+def _full(_):
+    """Fail as a full disk does."""
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("name", ["a:b", "s3:x", "\u7ec6 \u80de"])
+def test_results_may_be_called_anything(options, name):
+    """A colon in a name is no address."""
+    assert len(ran(changed(options, out=options.out / name))) == 11
+
+
+def test_another_programs_run_json_is_left_alone(options):
+    """Even with --restart."""
+    options.out.mkdir()
+    (options.out / "run.json").write_text('{"format": 1}')
+
+    for restart in (False, True):
+        with pytest.raises(ResultsError, match="was not written by"):
+            ran(changed(options, restart=restart))
+    assert (options.out / "run.json").exists()
+
+
+def test_pixels_that_miss_by_auto_fall_back_to_the_reference(options, monkeypatch):
+    """The decoder gives way to Pillow, with the measurement as the reason."""
+    monkeypatch.setattr(parity, "PIXEL_P999_LIMIT", 0.5)
+    ran(options)
+    chosen = run_json(options)["choices"]["decoder"]
+    if "fell back" not in chosen["reason"]:
+        pytest.skip("no other decoder is installed")
+
+    assert chosen["value"] == "pillow"
 
 
 CHANGES = {
@@ -368,7 +469,7 @@ def test_pixels_that_are_not_the_references_stop(options, monkeypatch):
     """A decoder that differs from Pillow does not run."""
     monkeypatch.setattr(parity, "PIXEL_MEAN_LIMIT", -1.0)
 
-    with pytest.raises(ParityError, match="differs from Pillow"):
+    with pytest.raises(ParityError, match="disagrees with Pillow"):
         ran(options)
 
 
