@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
+import traceback
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -33,36 +33,34 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 PATH = click.Path(path_type=Path)
-INTERRUPTED, MENDABLE = 130, 1
-EXTRA = ("sklearn", "matplotlib")
+MENDABLE, BUG, INTERRUPTED = 1, 70, 130
 
 
-def main() -> None:
-    """Run the command; a problem the user can mend ends with what to do next, and status 1."""
-    logging.getLogger("train").addHandler(logging.NullHandler())
+def main() -> NoReturn:
+    """Run the command and exit with its status; every error is printed here."""
     try:
-        sys.exit(cli(standalone_mode=False))
-    except UserError as error:
-        show.problem(error)
-        sys.exit(MENDABLE)
-    except ModuleNotFoundError as error:
-        if error.name not in EXTRA:
-            raise
-        show.problem(
-            UserError(
-                f"the package {error.name} is missing", hint="pip install 'slidescreen[train]'"
-            )
-        )
-        sys.exit(MENDABLE)
+        status = cli.main(prog_name="slidescreen-train", standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        show.note("Interrupted.")
-        sys.exit(INTERRUPTED)
+        show.note("Interrupted. What is finished is kept: the same command goes on from there.")
+        status = INTERRUPTED
+    except UserError as error:
+        show.problem(error)
+        status = MENDABLE
+    except ModuleNotFoundError as error:
+        hint = "pip install 'slidescreen[train]'"
+        show.problem(UserError(f"the package {error.name} is missing", hint=hint))
+        status = MENDABLE
+    except Exception:
+        traceback.print_exc()
+        show.note("This is a bug of slidescreen. Please report it with the text above.")
+        status = BUG
+    sys.exit(status)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="slidescreen", prog_name="slidescreen-train")
 def cli() -> None:
     """Train, judge and check models of single-cell crops. For research only."""
@@ -107,6 +105,7 @@ def cli() -> None:
 )
 @click.option("--compiled", is_flag=True, help="Compile first: minutes, then faster steps.")
 @click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard.")
+@click.option("--as-is", is_flag=True, help="Train no more: write the best epoch so far.")
 @click.option("--restart", is_flag=True, help="Begin anew where a training was left.")
 @compute_options
 def fit(**given: Any) -> None:
@@ -123,6 +122,9 @@ def fit(**given: Any) -> None:
     """
     run = _prepared(given)
     show.parts(run)
+    if given["as_is"]:
+        _publish(run)
+        return
     with show.training(run) as progress, _board(run, wanted=given["tensorboard"]) as log:
         try:
             for event in run.epochs():

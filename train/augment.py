@@ -85,13 +85,13 @@ class StainAugmentation:
     """
 
     size: int
-    zoom: float = 1.28
+    zoom: float = 1.25
     stretch: float = 1.08
     shift: float = 0.05
-    stain: float = 0.12
-    gain: float = 0.25
-    focus: float = 1.0
-    noise: float = 0.03
+    stain: float = 0.06
+    gain: float = 0.15
+    focus: float = 0.7
+    noise: float = 0.02
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Move, then stain, then focus: the order in which an image comes about."""

@@ -84,7 +84,7 @@ def _origin(name: str, small: nn.Module) -> str | None:
     if not name.startswith("blocks."):
         return name
     _, stage, block, rest = name.split(".", 3)
-    last = len(small.blocks[int(stage)]) - 1
+    last = len(small.blocks[int(stage)]) - 1  # type: ignore[index]
     if int(block) > last == 0:
         return None
     return f"blocks.{stage}.{min(int(block), last)}.{rest}"

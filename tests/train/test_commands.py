@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from engines.bundle import ModelBundle
 from engines.errors import BackendMissingError, SourceError, UserError
-from train.__main__ import cli
+from train.__main__ import cli, main
 from train.devices import chosen_compute
 from train.options import with_epochs
 from train.recipe import SUBJECT, Phase, Recipe
@@ -58,6 +58,29 @@ def test_a_problem_ends_with_a_hint_and_status_1(tmp_path):
     assert ended.stderr.splitlines()[0].startswith("Error: no labelled cells in")
     assert ended.stderr.splitlines()[1].startswith("Hint: ")
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "said"),
+    [
+        (KeyboardInterrupt(), 130, "Interrupted."),
+        (ModuleNotFoundError("x", name="sklearn"), 1, "pip install 'slidescreen[train]'"),
+        (ZeroDivisionError(), 70, "This is a bug of slidescreen."),
+    ],
+)
+def test_every_end_has_its_status(raised, status, said, monkeypatch, capsys):
+    """An interrupt, a missing package and a bug can be told apart by a script."""
+
+    def fail(**_):
+        raise raised
+
+    monkeypatch.setattr(cli, "main", fail)
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == status
+    assert said in capsys.readouterr().err
 
 
 def test_a_wrong_option_ends_with_status_2(cells):

@@ -153,6 +153,19 @@ def test_restart_begins_anew(cells, small, command, tmp_path):
     assert "going on" not in result.stderr
 
 
+def test_as_is_writes_the_best_so_far_without_training(bundle, cells, small, command, tmp_path):
+    """What a training has reached can be had while it waits; with nothing reached, it says so."""
+    state = bundle.with_name("bundle.training") / "state.pt"
+    (tmp_path / "out.training").mkdir()
+    (tmp_path / "out.training" / "state.pt").write_bytes(state.read_bytes())
+
+    command("fit", cells, "--out", tmp_path / "out", *small, "--as-is")
+
+    assert equal(weights_of(bundle), weights_of(tmp_path / "out"))
+    with pytest.raises(UserError, match="no epoch is finished"):
+        command("fit", cells, "--out", tmp_path / "none", *small, "--as-is")
+
+
 def test_a_bad_file_is_named_and_left_out(draw, small, command, tmp_path):
     """It is never replaced by a neighbour."""
     folder = draw(tmp_path / "cells")
