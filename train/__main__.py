@@ -19,10 +19,12 @@ from train.options import (
     compute_from,
     compute_options,
     data_options,
+    fit_options,
     fit_options_from,
     recipe_from,
     recipe_options,
 )
+from train.recipe import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,45 +70,8 @@ def cli() -> None:
 
 @cli.command()
 @data_options
-@click.option("--out", type=PATH, required=True, help="The bundle's folder.")
-@click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]")
-@click.option(
-    "--init",
-    default="imagenet",
-    show_default=True,
-    metavar="WHAT",
-    help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-Lite2, a Python "
-    "package), scratch, a bundle, or a file of weights.",
-)
+@fit_options
 @recipe_options
-@click.option(
-    "--fold",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Which part is held out.",
-)
-@click.option(
-    "--held-out",
-    multiple=True,
-    type=click.Path(path_type=Path, exists=True),
-    help="Hold out these cells instead of a part of CELLS.",
-)
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything random."
-)
-@click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")
-@click.option(
-    "--data",
-    "data_name",
-    default="",
-    metavar="TEXT",
-    help="What the model card says of the data: name, source, licence.",
-)
-@click.option("--compiled", is_flag=True, help="Compile first: minutes, then faster steps.")
-@click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard.")
-@click.option("--as-is", is_flag=True, help="Train no more: write the best epoch so far.")
-@click.option("--restart", is_flag=True, help="Begin anew where a training was left.")
 @compute_options
 def fit(**given: Any) -> None:
     """
@@ -254,16 +219,16 @@ def sweep(**given: Any) -> None:
     from train.sweep import plan, swept, write_table
 
     compute = compute_from(given)
-    base = recipe_from(given)
     cells = cells_from(given)
     runs = plan(given["models"], given["fold_list"], given["seeds"], given["init"])
     options = fit_options_from(given, compute.value, cells)
     rows = []
-    for row in swept(runs, cells, base, options):
+    recipes = {run: recipe_from(given, run.model, run.init) for run in runs}
+    for row in swept(recipes, cells, options):
         rows.append(row)
         show.note(str(row))
         write_table(given["out"] / "sweep.csv", rows)
-    show.sweep(rows, base)
+    show.sweep(rows, RECIPES[given["recipe"]])
 
 
 def _prepared(given: Mapping[str, Any]) -> Run:
@@ -274,7 +239,7 @@ def _prepared(given: Mapping[str, Any]) -> Run:
 
     compute = compute_from(given)
     show.note(compute.reason)
-    recipe = recipe_from(given, given["architecture"])
+    recipe = recipe_from(given, given["architecture"], given["init"])
     cells = cells_from(given)
     options = fit_options_from(given, compute.value, cells)
     apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()

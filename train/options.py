@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.bundle import ModelBundle
 from train.data import CNMC_NAME, LabelledCell, limited, open_labelled
 from train.recipe import RECIPES, Phase, Recipe
 
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from train.fit import FitOptions
 
 __all__ = [
+    "as_started",
     "cells_from",
     "compute_from",
     "compute_options",
     "data_options",
+    "fit_options",
     "fit_options_from",
     "recipe_from",
     "recipe_options",
@@ -31,6 +34,7 @@ __all__ = [
 ]
 
 EXISTING = click.Path(path_type=Path, exists=True)
+LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
 NORMS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -88,10 +92,64 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
         click.option("--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
                      help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
-        click.option("--norm", type=click.Choice(list(NORMS)), default="imagenet",
-                     show_default=True, help="Mean and spread of inputs; half: 0.5 and 0.5."),
+        click.option("--norm", type=click.Choice(list(NORMS)),
+                     help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
+                          "was trained, or imagenet]"),
         click.option("--folds", type=click.IntRange(min=2), help="Parts; one is held out."),
     )  # fmt: skip
+
+
+def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``fit`` alone."""
+    return _with(
+        command,
+        click.option(
+            "--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder."
+        ),
+        click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]"),
+        click.option(
+            "--init",
+            default="imagenet",
+            show_default=True,
+            metavar="WHAT",
+            help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-Lite2, a "
+            "Python package), scratch, a bundle, or a file of weights.",
+        ),
+        click.option(
+            "--fold",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Which part is held out.",
+        ),
+        click.option(
+            "--held-out",
+            multiple=True,
+            type=click.Path(path_type=Path, exists=True),
+            help="Hold out these cells instead of a part of CELLS.",
+        ),
+        click.option(
+            "--seed",
+            type=click.IntRange(min=0),
+            default=0,
+            show_default=True,
+            help="Of everything random.",
+        ),
+        click.option(
+            "--positive", help="The class a screen looks for.  [default: all, if there is one]"
+        ),
+        click.option(
+            "--data",
+            "data_name",
+            default="",
+            metavar="TEXT",
+            help="What the model card says of the data: name, source, licence.",
+        ),
+        click.option("--compiled", is_flag=True, help="Compile first: minutes, then faster steps."),
+        click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
+        click.option("--as-is", is_flag=True, help="Train no more: write the best epoch so far."),
+        click.option("--restart", is_flag=True, help="Begin anew where a training was left."),
+    )
 
 
 def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
@@ -110,10 +168,17 @@ def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:
     return chosen_compute(given["device"], given["precision"], compiled=bool(given.get("compiled")))
 
 
-def recipe_from(given: Mapping[str, Any], architecture: str | None = None) -> Recipe:
-    """Return the recipe chosen, with what the options change."""
-    recipe = RECIPES[given["recipe"]]
-    mean, std = NORMS[given["norm"]]
+def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -> Recipe:
+    """
+    Return the recipe chosen, with what the start and the options change.
+
+    Args:
+        given: The options.
+        architecture: timm's name, or None for the start's or the recipe's.
+        init: See ``start.network_to_train``; what the weights were trained as comes first, and
+            what is asked for by name goes over it.
+    """
+    recipe = as_started(RECIPES[given["recipe"]], init)
     changed: dict[str, Any] = {
         name: given[name]
         for name in ("batch", "size", "freeze", "ema", "folds")
@@ -123,15 +188,28 @@ def recipe_from(given: Mapping[str, Any], architecture: str | None = None) -> Re
         changed["architecture"] = architecture
     if given["no_augment"]:
         changed |= {"augment": "none", "sampling": "plain"}
-    recipe = replace(
+    if given["norm"]:
+        changed["mean"], changed["std"] = NORMS[given["norm"]]
+    changed["model_args"] = {**recipe.model_args, **_model_args(given["model_args"])}
+    changed["weighted_loss"] = given["class_weights"]
+    return _with_phases(replace(recipe, **changed), given)
+
+
+def as_started(recipe: Recipe, init: str) -> Recipe:
+    """Take over from a known start what its weights were trained as: without it, they mislead."""
+    if init == "lite2":
+        mean, std = NORMS["half"]
+        return replace(recipe, model_args=dict(LITE2_ARGS), mean=mean, std=std)
+    if not Path(init).is_dir():
+        return recipe
+    bundle = ModelBundle.load(Path(init))
+    return replace(
         recipe,
-        model_args=_model_args(given["model_args"]),
-        mean=mean,
-        std=std,
-        weighted_loss=given["class_weights"],
-        **changed,
+        architecture=bundle.architecture,
+        model_args=dict(bundle.model_args),
+        mean=bundle.input.mean,
+        std=bundle.input.std,
     )
-    return _with_phases(recipe, given)
 
 
 def fit_options_from(

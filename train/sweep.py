@@ -97,16 +97,16 @@ def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
 
 
 def swept(
-    runs: Sequence[Planned], cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions
+    runs: Mapping[Planned, Recipe], cells: Sequence[LabelledCell], options: FitOptions
 ) -> Iterator[Row]:
     """
     Do each training in turn, into its own folder under ``options.out``, and yield its row.
 
     A training that cannot be done for a reason the user can mend becomes a row that says so.
     """
-    for run in runs:
+    for run, recipe in runs.items():
         try:
-            yield _row(run, cells, replace(recipe, architecture=run.model), options)
+            yield _row(run, cells, recipe, options)
         except UserError as error:
             yield Row(run.model, run.fold, run.seed, problem=str(error))
 

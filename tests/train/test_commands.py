@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -18,7 +19,7 @@ from engines.bundle import ModelBundle
 from engines.errors import BackendMissingError, SourceError, UserError
 from train.__main__ import cli, main
 from train.devices import chosen_compute
-from train.options import with_epochs
+from train.options import as_started, with_epochs
 from train.recipe import SUBJECT, Phase, Recipe
 from train.start import freeze_stages, network_to_train
 
@@ -219,8 +220,6 @@ def test_the_choice_of_precision_carries_its_reason():
 
 def small_recipe(**changed) -> Recipe:
     """Make a recipe of a small network."""
-    from dataclasses import replace
-
     return replace(SUBJECT, architecture="resnet10t", train_args={}, **changed)
 
 
@@ -275,6 +274,18 @@ def test_frozen_stages_do_not_learn(name):
     assert any(n.startswith(("blocks.1", "layer2")) for n in learning)
     with pytest.raises(UserError, match="cannot freeze 99 stages"):
         freeze_stages(network, 99)
+
+
+def test_a_start_brings_what_its_weights_were_trained_as(bundle):
+    """A bundle's architecture, arguments and normalisation; Lite2's likewise."""
+    started = as_started(replace(SUBJECT, mean=(0.1, 0.2, 0.3)), str(bundle))
+    widened = as_started(SUBJECT, "lite2")
+
+    assert started.architecture == "resnet10t"
+    assert started.mean == ModelBundle.load(bundle).input.mean
+    assert widened.model_args == {"act_layer": "relu6", "bn_eps": 1e-3}
+    assert widened.mean == (0.5, 0.5, 0.5)
+    assert as_started(SUBJECT, "imagenet") is SUBJECT
 
 
 def test_lite2_is_for_b3_only():
