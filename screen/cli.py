@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import traceback
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -166,6 +167,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, **options: Any) -> int
     import screen
     from screen.results import ResultsFolder
 
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
     given = {name: value for name, value in options.items() if value is not None}
     asked = screen.RunOptions(**given)
     with _watch(quiet=quiet) as watch, _exports_announced(quiet=quiet):

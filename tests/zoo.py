@@ -114,6 +114,7 @@ def bad():
     flipped[len(flipped) // 2] ^= 1
     return {
         **truncated,
+        **{f"short{cut}.bmp": good()["plain.bmp"][:-cut] for cut in (64, 300)},
         "empty.jpg": b"",
         "text.jpg": b"this is no image at all",
         "warned.jpg": _warned(good()["baseline.jpg"]),

@@ -4,12 +4,14 @@ Decoding with NVIDIA DALI on the CPU: nvImageCodec decodes, DALI resizes.
 nvImageCodec, DALI's own codec, answers image by image; a DALI decoder would raise for a whole batch
 without naming the bad image. What it cannot be trusted with goes to the reference decoder, cell by
 cell, and is counted under that name: TIFF (it reads several kinds differently, and prints),
-JPEG 2000 (a damaged header kills the process), 16-bit BMP, and whatever it fails to open or decode.
+JPEG 2000 (a damaged header kills the process), BMP that is not plain, whole 24-bit (it
+shears a short one and says nothing), and whatever it fails to open or decode.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["DaliCodec", "version"]
 
 INTERPOLATION = {"bilinear": types.INTERP_LINEAR, "bicubic": types.INTERP_CUBIC}
-TRUSTED = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"RIFF", b"P")  # JPEG, PNG, BMP, WebP, PNM
-BMP_BITS = slice(28, 30)
+TRUSTED = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"P")  # JPEG, PNG, WebP, PNM
+BMP_HEADER = struct.Struct("<2s8xIIiiHHI")
+BMP_FILE_HEADER = 14  # bytes
+BITMAPINFOHEADER = 40  # bytes; older headers are shorter
 RGB_UPRIGHT = nvimgcodec.DecodeParams(
     apply_exif_orientation=True, color_spec=nvimgcodec.ColorSpec.SRGB
 )
@@ -85,7 +89,7 @@ class DaliCodec:
 
     def open(self, data: bytes) -> Encoded:
         """Read the header."""
-        if not data.startswith(TRUSTED) or (data[:2] == b"BM" and data[BMP_BITS] == b"\x10\0"):
+        if not (data.startswith(TRUSTED) or _is_plain_bmp(data)):
             return PillowEncoded(data)
         try:
             return DaliEncoded(nvimgcodec.CodeStream(data), data, self._decoder)
@@ -115,6 +119,19 @@ class DaliCodec:
         for index, place in enumerate(places):
             out[index][place.slices] = resized.at(index)
         return out
+
+
+def _is_plain_bmp(data: bytes) -> bool:
+    """Whether the file is an uncompressed 24-bit BMP with every row there, padding and all."""
+    if len(data) < BMP_HEADER.size:
+        return False
+    magic, offset, header, width, height, planes, bits, compression = BMP_HEADER.unpack_from(data)
+    if (magic, planes, bits, compression) != (b"BM", 1, 24, 0) or header < BITMAPINFOHEADER:
+        return False
+    row = (width * 3 + 3) // 4 * 4
+    return bool(
+        width > 0 and offset >= BMP_FILE_HEADER + header and offset + row * abs(height) <= len(data)
+    )
 
 
 def _shrinks(image: NDArray[np.uint8], expected: ModelInput) -> bool:
