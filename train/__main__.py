@@ -106,6 +106,9 @@ def fit(**given: Any) -> None:
 @data_options
 @click.option("--unseen", is_flag=True, help="Leave out subjects that the model was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--turned", is_flag=True, help="Take the mean over 8 flips and turns: 8 times the work."
+)
 @click.option("--plots", type=PATH, metavar="FOLDER", help="Draw confusion, ROC, reliability.")
 @compute_options
 def evaluate(**given: Any) -> None:

@@ -6,13 +6,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from engines.errors import BackendMissingError
-from train.loop import EpochDone
+from train.events import EpochDone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from train.loop import StepDone
+    from train.events import StepDone
 
 __all__ = ["board"]
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from engines.errors import SourceError, UserError
+from engines.files import whole_file
 from engines.trust import probabilities
 from train.augment import ROOM
 from train.calibrate import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
@@ -18,7 +19,8 @@ from train.card import card_text
 from train.checkpoint import Identity, load_state, save_state
 from train.devices import Compute
 from train.evaluate import evaluation, predictions, truth_of
-from train.loop import EpochDone, Training, TrainingCells
+from train.events import EpochDone
+from train.loop import Training, TrainingCells
 from train.metrics import Scored, figures
 from train.pixels import decoded_cells, enlarged
 from train.plots import draw_plots
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from engines.bundle import ModelBundle
     from train.evaluate import Evaluation
-    from train.loop import StepDone
+    from train.events import StepDone
     from train.parts import Parts
     from train.pixels import DecodedCells
     from train.recipe import Recipe
@@ -57,7 +59,6 @@ class FitOptions:
         seed: Of everything random.
         positive: Name of the class a screen looks for, or None.
         decoder: ``auto``, ``dali`` or ``pillow``.
-        turned: Judge with test-time flips and turns.
         data: What the card says of the data: name, source, licence.
     """
 
@@ -68,7 +69,6 @@ class FitOptions:
     seed: int = 0
     positive: str | None = None
     decoder: str = "auto"
-    turned: bool = False
     data: str = ""
 
     @property
@@ -132,8 +132,8 @@ class Run:
         weights = self.training.best_weights
         bundle = publish_bundle(self.options.out, self.recipe, weights, meaning)
         draw_plots(self.options.out / "plots", judged)
-        card = self.options.out / "README.md"
-        card.write_text(card_text(bundle, judged), encoding="utf-8")
+        with whole_file(self.options.out / "README.md") as scratch:
+            scratch.write_text(card_text(bundle, judged), encoding="utf-8")
         return bundle, judged
 
     def _judge(self) -> Callable[[nn.Module], dict[str, float]]:
@@ -163,8 +163,8 @@ class Run:
     def _judged(self, network: nn.Module) -> tuple[Evaluation, OperatingPoint]:
         """Fit the operating point, and judge by cross-fitting it, in float32."""
         exact = Compute(self.options.compute.device, half=False)
-        expected, turned = model_input(self.recipe), self.options.turned
-        logits = predictions(network, self.held_out.pixels, expected, exact, turned=turned).logits
+        expected = model_input(self.recipe)
+        logits = predictions(network, self.held_out.pixels, expected, exact).logits
         truth = truth_of(self.held_out.cells, self.classes)
         positive = self.options.positive
         number = self.classes.index(positive) if positive else None
@@ -199,7 +199,6 @@ class Run:
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": Path(self.options.init).name,
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
-            "test_time_turns": self.options.turned,
             "evaluation": judged.record(),
         }
 

@@ -18,19 +18,21 @@ from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engines.errors import UserError
 from train.augment import open_augmentation
+from train.events import EpochDone, StepDone
 from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
 from train.start import freeze_stages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from train.augment import Augmentation
     from train.devices import Compute
     from train.recipe import Phase, Recipe
 
-__all__ = ["EpochDone", "StepDone", "Training", "TrainingCells"]
+__all__ = ["Training", "TrainingCells"]
 
 SERVED_CELLS = 640  # whole crops that statistics are taken from where training saw less
 WARM_UP = 100  # steps over which the first phase's rate rises
@@ -50,51 +52,6 @@ class TrainingCells:
     pixels: Tensor
     classes: Tensor
     subjects: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class StepDone:
-    """
-    One step of training.
-
-    Attributes:
-        epoch: From 0.
-        step: Of this epoch, from 1.
-        steps: In this epoch.
-        loss: Of the step's batch.
-        cells_per_step: Of the batch.
-        cells_per_s: Since the epoch began.
-    """
-
-    epoch: int
-    step: int
-    steps: int
-    loss: float
-    cells_per_step: int
-    cells_per_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class EpochDone:
-    """
-    One epoch, kept on disk.
-
-    Attributes:
-        epoch: From 0.
-        loss: Mean over the epoch's steps.
-        cells_per_s: While training.
-        metrics: Of the held-out cells, as ``judge`` names them.
-        best: Whether these are the best weights so far.
-    """
-
-    epoch: int
-    loss: float
-    cells_per_s: float
-    metrics: Mapping[str, float]
-    best: bool
-
-
-Judge = "Callable[[nn.Module], dict[str, float]]"
 
 
 @dataclass(slots=True)
@@ -153,10 +110,14 @@ class Training:
         Train what is left of the recipe's epochs.
 
         After an ``EpochDone`` the state is that of an epoch's end: the moment to save it.
+
+        Raises:
+            UserError: If the loss is no longer a number.
         """
         while not self.is_done:
             losses: list[float] = []
             for done in self._steps(cells):
+                _refuse_divergence(done)
                 losses.append(done.loss)
                 yield done
             network = self._as_served(cells)
@@ -168,7 +129,7 @@ class Training:
             "network": self.network.state_dict(),
             "average": self._average.module.state_dict() if self._average else {},
             "optimizer": self._optimizer.state_dict(),
-            "history": [_record(done) for done in self.history],
+            "history": [done.record() for done in self.history],
             "best": self.best_weights,
         }
 
@@ -271,6 +232,15 @@ class Training:
         return len(self.history) - 1 - last_best >= self.recipe.patience
 
 
+def _refuse_divergence(done: StepDone) -> None:
+    """Stop before weights that are not numbers are averaged, judged and kept."""
+    if not math.isfinite(done.loss):
+        raise UserError(
+            f"the loss is {done.loss} at step {done.step} of epoch {done.epoch + 1}",
+            hint="pass a lower --rate or --precision fp32; what is finished is kept",
+        )
+
+
 def _whole_batches(order: Tensor, batch: int) -> list[Tensor]:
     """Cut an order into batches of one size, leaving out a remainder unless it is all there is."""
     whole = len(order) // batch * batch
@@ -297,8 +267,3 @@ def _class_weights(classes: Tensor) -> Tensor:
     """Weigh each class by the inverse of its number of cells; the mean weight is 1."""
     counts = torch.bincount(classes).clamp_min(1).float()
     return counts.sum() / (len(counts) * counts)
-
-
-def _record(done: EpochDone) -> dict[str, Any]:
-    """Return an epoch as plain values."""
-    return {name: getattr(done, name) for name in EpochDone.__slots__}

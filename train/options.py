@@ -64,8 +64,6 @@ def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch."),
         click.option("--decoder", type=click.Choice(["auto", "dali", "pillow"]), default="auto",
                      show_default=True, help="Which decoder reads the cells."),
-        click.option("--turned", is_flag=True,
-                     help="Judge by the mean over 8 flips and turns: 8 times the work."),
     )  # fmt: skip
 
 
@@ -224,7 +222,6 @@ def fit_options_from(
         compute=compute,
         positive=_positive(given, cells),
         decoder=given["decoder"],
-        turned=given["turned"],
         data=given.get("data_name", ""),
         fold=given.get("fold", 0),
         seed=given.get("seed", 0),

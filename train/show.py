@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from engines.errors import UserError
     from train.check import CheckReport
     from train.evaluate import Evaluation
+    from train.events import EpochDone, StepDone
     from train.fit import Run
-    from train.loop import EpochDone, StepDone
     from train.recipe import Recipe
     from train.sweep import Row
 
@@ -65,7 +65,7 @@ def training(run: Run) -> Iterator[Callable[[StepDone | EpochDone], None]]:
     """Show a training's events as they come: a bar on a terminal, a line per epoch anywhere."""
     from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
-    from train.loop import EpochDone
+    from train.events import EpochDone
 
     columns = (
         *Progress.get_default_columns()[:-1],

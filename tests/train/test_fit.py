@@ -153,6 +153,14 @@ def test_restart_begins_anew(cells, small, command, tmp_path):
     assert "going on" not in result.stderr
 
 
+def test_a_loss_that_is_no_number_stops_the_training(cells, small, command, tmp_path):
+    """Nothing of it is kept, and the error says what to change."""
+    with pytest.raises(UserError, match="the loss is nan at step") as caught:
+        command("fit", cells, "--out", tmp_path / "out", *small, "--rate", "1e30")
+
+    assert "--rate" in caught.value.hint
+
+
 def test_as_is_writes_the_best_so_far_without_training(bundle, cells, small, command, tmp_path):
     """What a training has reached can be had while it waits; with nothing reached, it says so."""
     state = bundle.with_name("bundle.training") / "state.pt"
