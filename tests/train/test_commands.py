@@ -195,6 +195,20 @@ def test_a_sweep_tabulates_models_and_says_what_is_missing(cells, small, command
     assert again.stdout == shown.stdout
 
 
+def test_models_of_the_paper_train_and_are_judged(cells, small, command, tmp_path):
+    """From scratch, on a small sample: a row each, beside the paper's figures."""
+    models = "resnet50,efficientnet_b3"
+    options = [*small[2:], "--epochs", "1", "--limit", "24", "--recipe", "paper", "--no-augment"]
+
+    shown = command("sweep", cells, "--out", tmp_path / "s", "--models", models, *options)
+
+    rows = list(csv.DictReader((tmp_path / "s" / "sweep.csv").read_text().splitlines()))
+    assert [row["model"] for row in rows] == models.split(",")
+    assert all(0 <= float(row["auc"]) <= 1 and not row["problem"] for row in rows)
+    assert "94.30" in shown.stdout
+    assert "none for efficientnet_b5" in shown.stderr
+
+
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=4), st.integers(1, 60))
 def test_epochs_are_shared_out_whole(shares, epochs):
     """Exactly as many as asked for, at least one to each phase kept, the last phase kept."""
