@@ -48,7 +48,7 @@ def examine() -> list[Check]:
         _tried(
             "decoder dali",
             lambda: _decoder("dali"),
-            "pip install nvidia-dali-cuda130 nvidia-nvimgcodec-cu13",
+            "pip install nvidia-nvimgcodec-cu13",
             needed=False,
         ),
         _tried("runtime torch", _torch, "pip install torch timm"),

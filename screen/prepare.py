@@ -36,7 +36,6 @@ __all__ = ["Opener", "Stages", "machine"]
 PARITY_CELLS = 64
 PACKAGES = (
     "slidescreen",
-    "nvidia-dali-cuda130",
     "nvidia-nvimgcodec-cu13",
     "numpy",
     "onnx",

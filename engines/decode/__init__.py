@@ -80,15 +80,15 @@ def choose(asked: str = "auto") -> Choice[str]:
         raise BackendMissingError(
             f"there is no decoder {asked!r}", hint=f"choose auto, {' or '.join(DECODERS)}"
         )
-    has_dali = _is_installed("nvidia.dali") and _is_installed("nvidia.nvimgcodec")
+    has_dali = _is_installed("nvidia.nvimgcodec")
     if asked == "auto":
         if has_dali:
-            return Choice("dali", "DALI is installed; no GPU decoding here, so on the CPU")
-        return Choice("pillow", "DALI is not installed")
+            return Choice("dali", "DALI's codec is installed; it decodes on the CPU here")
+        return Choice("pillow", "DALI's codec is not installed")
     if asked == "dali" and not has_dali:
         raise BackendMissingError(
-            "the decoder dali needs the package nvidia-dali-cuda130",
-            hint="pip install nvidia-dali-cuda130 nvidia-nvimgcodec-cu13, or use --decoder pillow",
+            "the decoder dali needs the package nvidia-nvimgcodec-cu13",
+            hint="pip install nvidia-nvimgcodec-cu13, or use --decoder pillow",
         )
     return Choice(asked, "asked for")
 
@@ -98,12 +98,12 @@ def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOpt
     from engines.decode.host import HostDecoder
 
     if name == "dali":
-        from engines.decode.dali import DaliCodec, version
+        from engines.decode.dali import DaliCodec
 
-        return HostDecoder(name, version(), lambda: DaliCodec(expected), read, options)
-    from engines.decode.pillow import PillowCodec, version
+        return HostDecoder(DaliCodec, read, expected, options)
+    from engines.decode.pillow import PillowCodec
 
-    return HostDecoder(name, version(), lambda: PillowCodec(expected), read, options)
+    return HostDecoder(PillowCodec, read, expected, options)
 
 
 def _is_installed(package: str) -> bool:

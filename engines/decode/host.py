@@ -11,22 +11,22 @@ import numpy as np
 import xxhash
 
 from engines.cells import Batch, CellFacts, Fault
+from engines.decode.geometry import placement
 from engines.decode.integrity import damage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
+    from engines.bundle import ModelInput
     from engines.cells import CellRef, FaultStatus, Read, Shard
     from engines.decode import DecodeOptions
 
 __all__ = ["Codec", "DecodeError", "Encoded", "HostDecoder"]
 
-RESIZE_CELLS = 8  # images resized in one call: 8 gained 1.5 times over 1, 16 gained nothing more
 LOOK_AHEAD_CELLS = 2048  # decoded ahead at most, 300 MB at 224 x 224, however large a batch is
-RESIZE_PIXELS = 8_000_000  # ... and fewer where they are large, to bound memory
 
 
 class DecodeError(Exception):
@@ -56,7 +56,20 @@ class Encoded(Protocol):
 
 
 class Codec(Protocol):
-    """Decodes and resizes single images; each thread has its own."""
+    """
+    Decodes and resizes single images; each thread has its own.
+
+    Attributes:
+        name: Of the decoder it makes.
+        version: Of the packages behind it.
+    """
+
+    name: str
+    version: str
+
+    def __init__(self, expected: ModelInput) -> None:
+        """Resize as the model expects."""
+        ...
 
     def open(self, data: bytes) -> Encoded:
         """
@@ -67,8 +80,8 @@ class Codec(Protocol):
         """
         ...
 
-    def resize(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """Bring n images ``(height, width, 3)`` to the model's input, ``(n, H, W, 3)``."""
+    def resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+        """Resize ``(h, w, 3)`` to ``(height, width, 3)`` with the model's filter, antialiased."""
         ...
 
 
@@ -77,18 +90,18 @@ class HostDecoder:
 
     def __init__(
         self,
-        name: str,
-        version: str,
-        make_codec: Callable[[], Codec],
+        codec: type[Codec],
         read: Read,
+        expected: ModelInput,
         options: DecodeOptions,
     ) -> None:
-        """Decode with codecs from *make_codec* what *read* returns."""
-        self.name = name
-        self.version = version
+        """Bring what *read* returns to what the model expects, with a *codec* per thread."""
+        self.name = codec.name
+        self.version = codec.version
+        self._codec = codec
         self._read = read
+        self._expected = expected
         self._options = options
-        self._make_codec = make_codec
         self._local = threading.local()
 
     def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
@@ -98,7 +111,7 @@ class HostDecoder:
         pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="decode")
         try:
             for shard, refs in self._chunks(shards):
-                waiting.append(pool.submit(self._decode_chunk, shard, refs))
+                waiting.append(pool.submit(self._decode_batch, shard, refs))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -112,40 +125,30 @@ class HostDecoder:
             for start in range(0, len(shard.refs), self._options.batch):
                 yield shard, shard.refs[start : start + self._options.batch]
 
-    def _decode_chunk(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
-        """Decode one batch in a thread of the pool."""
+    def _decode_batch(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
+        """Decode cell by cell, in a thread of the pool."""
         if not hasattr(self._local, "codec"):
-            self._local.codec = self._make_codec()
-        return _decode_batch(shard, refs, self._local.codec, self._read, self._options.max_pixels)
-
-
-def _decode_batch(
-    shard: Shard, refs: tuple[CellRef, ...], codec: Codec, read: Read, max_pixels: int
-) -> Batch:
-    """Decode cell by cell, resizing whenever a group is full."""
-    good: list[tuple[CellRef, CellFacts]] = []
-    faults: list[Fault] = []
-    group: list[NDArray[np.uint8]] = []
-    resized: list[NDArray[np.uint8]] = []
-    for ref in refs:
-        decoded = _decode_cell(ref, codec, read, max_pixels)
-        if isinstance(decoded, Fault):
-            faults.append(decoded)
-            continue
-        pixels, facts = decoded
-        good.append((ref, facts))
-        group.append(pixels)
-        if len(group) == RESIZE_CELLS or sum(image.size for image in group) > 3 * RESIZE_PIXELS:
-            resized.append(codec.resize(group))
-            group.clear()
-    resized.append(codec.resize(group))
-    return Batch(
-        shard=shard,
-        refs=tuple(ref for ref, _ in good),
-        facts=tuple(facts for _, facts in good),
-        pixels=np.concatenate(resized),
-        faults=tuple(faults),
-    )
+            self._local.codec = self._codec(self._expected)
+        good: list[tuple[CellRef, CellFacts]] = []
+        faults: list[Fault] = []
+        inputs = np.zeros((len(refs), self._expected.height, self._expected.width, 3), np.uint8)
+        for ref in refs:
+            decoded = _decode_cell(ref, self._local.codec, self._read, self._options.max_pixels)
+            if isinstance(decoded, Fault):
+                faults.append(decoded)
+                continue
+            image, facts = decoded
+            place = placement(image.shape[0], image.shape[1], self._expected)
+            resized = self._local.codec.resize(image, place.height, place.width)
+            inputs[len(good)][place.slices] = resized
+            good.append((ref, facts))
+        return Batch(
+            shard=shard,
+            refs=tuple(ref for ref, _ in good),
+            facts=tuple(facts for _, facts in good),
+            pixels=inputs[: len(good)],
+            faults=tuple(faults),
+        )
 
 
 def _decode_cell(

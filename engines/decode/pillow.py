@@ -19,17 +19,14 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from engines.decode.geometry import placement
 from engines.decode.host import DecodeError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from engines.bundle import ModelInput
 
-__all__ = ["PillowCodec", "PillowEncoded", "version"]
+__all__ = ["PillowCodec", "PillowEncoded"]
 
 WIDTH, LENGTH, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 256, 257, 258, 262, 339
 SAFE_BITS, UNSIGNED, WHITE_IS_ZERO = {1, 2, 4, 8, 16}, 1, 0
@@ -41,11 +38,6 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 # Our own limit is checked before any decoding, and is the user's to set.
 Image.MAX_IMAGE_PIXELS = None
-
-
-def version() -> str:
-    """Return what decodes, for the record."""
-    return f"pillow {PIL.__version__}"
 
 
 class PillowEncoded:
@@ -78,24 +70,20 @@ class PillowEncoded:
 class PillowCodec:
     """Pillow as a Codec."""
 
+    name = "pillow"
+    version = f"pillow {PIL.__version__}"
+
     def __init__(self, expected: ModelInput) -> None:
-        """Resize to what the model expects."""
-        self._expected = expected
+        """Resize as the model expects."""
+        self._filter = FILTERS[expected.filter]
 
     def open(self, data: bytes) -> PillowEncoded:
         """Read the header."""
         return PillowEncoded(data)
 
-    def resize(self, images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    def resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Resize with Pillow, which always antialiases."""
-        expected = self._expected
-        out = np.zeros((len(images), expected.height, expected.width, 3), np.uint8)
-        for canvas, image in zip(out, images, strict=True):
-            place = placement(image.shape[0], image.shape[1], expected)
-            size = (place.width, place.height)
-            resized = Image.fromarray(image).resize(size, FILTERS[expected.filter])
-            canvas[place.slices] = np.asarray(resized)
-        return out
+        return np.asarray(Image.fromarray(image).resize((width, height), self._filter))
 
 
 def _rgb(image: Image.Image, *, sixteen_bit: bool) -> NDArray[np.uint8]:
