@@ -85,7 +85,7 @@ class StainAugmentation:
     """
 
     size: int
-    zoom: float = 1.25
+    zoom: float = 1.15
     stretch: float = 1.08
     shift: float = 0.05
     stain: float = 0.06
