@@ -130,7 +130,7 @@ def cli() -> None:
     help="What it computes in; auto gives way to fp32 if parity misses.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 4096), show_default="8", help="Cells per inference."
+    "--batch", type=click.IntRange(1, 4096), show_default="4", help="Cells per inference."
 )
 @click.option(
     "--shard-cells",

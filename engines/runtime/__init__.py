@@ -30,7 +30,7 @@ __all__ = [
 Precision = Literal["bf16", "fp32"]
 RUNTIMES = ("openvino", "torch")
 PRECISIONS = ("bf16", "fp32")
-DEFAULT_BATCH = 8  # cells; 4 to 16 are within noise of each other, benchmarks/README.md
+DEFAULT_BATCH = 4  # cells; 8 and 16 are 14% and 20% slower on two cores, benchmarks/README.md
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
