@@ -30,7 +30,6 @@ from engines.files import discard_scratch, whole_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-
 __all__ = [
     "FINGERPRINT_KEY",
     "ResultsFolder",
@@ -94,10 +93,12 @@ class ResultsFolder:
                     f"another run is writing to {self.path}",
                     hint="wait for it, or choose another --out",
                 ) from error
-        with lock:
+        try:
             discard_scratch(self.path, r"(run\.json|(plan|slides)\.parquet)")
             discard_scratch(self.cells, r"part-\d+\.parquet")
             yield
+        finally:
+            lock.release()
 
     def read_run(self) -> dict[str, Any] | None:
         """

@@ -394,6 +394,21 @@ def test_two_runs_never_write_to_one_folder(options):
         list(screen.run(options))
 
 
+def test_the_lock_goes_with_the_run(options):
+    """Ended, failed or left early: the folder is free at once, in the same process too."""
+    held = ResultsFolder(options.out)
+    for _ in range(2):
+        with held.locked():
+            pass
+    with pytest.raises(ZeroDivisionError), held.locked():
+        raise ZeroDivisionError
+    keep = [held.locked() for _ in range(2)]
+
+    for lock in keep:
+        with lock:
+            pass
+
+
 def test_a_source_of_nothing_but_bad_cells_has_rows_and_no_parity(options):
     """Parity is not measured, and says so."""
     for path in options.source.rglob("*.*"):
