@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from engines.bundle import ModelInput, save_bundle
 from engines.files import sha256_of_file, whole_file
@@ -121,7 +121,7 @@ def publish_features(
         "rest": variances[kept:].sum().reshape(1) / others,
     }
     with whole_file(folder / FEATURES) as scratch:
-        save_file(tensors, scratch)
+        scratch.write_bytes(save(tensors))  # save_file would ignore the umask: mode 0600
     return {"file": FEATURES, "sha256": sha256_of_file(folder / FEATURES), "cells": len(features)}
 
 

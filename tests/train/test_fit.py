@@ -79,6 +79,8 @@ def test_pooled_features_of_training_cells_are_kept(bundle):
     directions = kept["directions_KF"]
     assert torch.allclose(directions @ directions.T, torch.eye(len(directions)), atol=1e-4)
     assert record["file"] == "features.safetensors"
+    modes = {file.stat().st_mode for file in bundle.iterdir() if file.is_file()}
+    assert len(modes) == 1
 
 
 def test_the_same_seed_gives_the_same_bundle(bundle, cells, small, command, tmp_path):
