@@ -101,53 +101,29 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of ``fit`` alone."""
     return _with(
         command,
-        click.option(
-            "--out", type=click.Path(path_type=Path), required=True, help="The bundle's folder."
-        ),
+        click.option("--out", type=click.Path(path_type=Path), required=True,
+                     help="The bundle's folder."),
         click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]"),
-        click.option(
-            "--init",
-            default="imagenet",
-            show_default=True,
-            metavar="WHAT",
-            help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-Lite2, a "
-            "Python package), scratch, a bundle, or a file of weights.",
-        ),
-        click.option(
-            "--fold",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Which part is held out.",
-        ),
-        click.option(
-            "--held-out",
-            multiple=True,
-            type=click.Path(path_type=Path, exists=True),
-            help="Hold out these cells instead of a part of CELLS.",
-        ),
-        click.option(
-            "--seed",
-            type=click.IntRange(min=0),
-            default=0,
-            show_default=True,
-            help="Of everything random.",
-        ),
-        click.option(
-            "--positive", help="The class a screen looks for.  [default: all, if there is one]"
-        ),
-        click.option(
-            "--data",
-            "data_name",
-            default="",
-            metavar="TEXT",
-            help="What the model card says of the data: name, source, licence.",
-        ),
-        click.option("--compiled", is_flag=True, help="Compile first: minutes, then faster steps."),
+        click.option("--init", default="imagenet", show_default=True, metavar="WHAT",
+                     help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-"
+                          "Lite2, a Python package), scratch, a bundle, or a file of weights."),
+        click.option("--fold", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Which part is held out."),
+        click.option("--held-out", multiple=True, type=EXISTING,
+                     help="Hold out these cells instead of a part of CELLS."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Of everything random."),
+        click.option("--positive",
+                     help="The class a screen looks for.  [default: all, if there is one]"),
+        click.option("--data", "data_name", default="", metavar="TEXT",
+                     help="What the model card says of the data: name, source, licence."),
+        click.option("--compiled", is_flag=True,
+                     help="Compile first: minutes, then faster steps."),
         click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
-        click.option("--as-is", is_flag=True, help="Train no more: write the best epoch so far."),
+        click.option("--as-is", is_flag=True,
+                     help="Train no more: write the best epoch so far."),
         click.option("--restart", is_flag=True, help="Begin anew where a training was left."),
-    )
+    )  # fmt: skip
 
 
 def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
