@@ -10,7 +10,7 @@ from pyarrow import csv
 
 from engines.errors import ResultsError
 from engines.files import whole_file
-from screen.results import ResultsFolder, open_results, writing
+from screen.results import ResultsFolder, native_file, open_results, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ def write_csv(results: Path, path: Path, *, slides: bool = False) -> int:
     with (
         writing(path),
         whole_file(path) as scratch,
-        scratch.open("wb") as file,
+        native_file(scratch, "wb") as file,
         csv.CSVWriter(file, data.schema) as writer,
     ):
         for batch in data.to_batches():
@@ -49,5 +49,5 @@ def _slides(results: ResultsFolder) -> ds.Dataset:
             f"{results.path} has no slides.parquet",
             hint="it is written when a run ends: run it again to the end",
         )
-    with results.slides.open("rb") as file:
+    with native_file(results.slides) as file:
         return ds.dataset(pq.read_table(file))

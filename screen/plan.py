@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError, SourceError
-from screen.results import AWAY_HINT, FINGERPRINT_KEY, write_table
+from screen.results import AWAY_HINT, FINGERPRINT_KEY, native_file, write_table
 from screen.slide_rule import UNMATCHED
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def read_plan(results: ResultsFolder) -> Plan:
         ResultsError: If it is missing or was changed.
     """
     try:
-        with results.plan.open("rb") as file:
+        with native_file(results.plan) as file:
             table = pq.read_table(file, read_dictionary=["slide"])
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"cannot read {results.plan}: {error}", hint=AWAY_HINT) from error

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FINGERPRINT_KEY",
     "ResultsFolder",
+    "native_file",
     "open_results",
     "read_footer",
     "write_table",
@@ -121,7 +122,7 @@ class ResultsFolder:
 
     def read_slides(self) -> list[dict[str, Any]]:
         """Return slides.parquet, a dictionary per row."""
-        with self.slides.open("rb") as file:
+        with native_file(self.slides) as file:
             rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         return rows
 
@@ -195,6 +196,16 @@ def writing(path: Path) -> Iterator[None]:
         ) from error
 
 
+def native_file(path: Path, mode: str = "rb") -> pa.OSFile:
+    """
+    Open a file for Arrow.
+
+    By name, Arrow takes one with a colon for an address; as a Python file, its threads want the
+    interpreter back after that has ended, and abort the process.
+    """
+    return pa.OSFile(str(path), mode)
+
+
 def read_footer(path: Path) -> pq.FileMetaData:
     """
     Return a table's row count and metadata.
@@ -203,7 +214,7 @@ def read_footer(path: Path) -> pq.FileMetaData:
         ResultsError: If it cannot be read.
     """
     try:
-        with path.open("rb") as file:
+        with native_file(path) as file:
             return pq.read_metadata(file)
     except (OSError, pa.ArrowException) as error:
         raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
@@ -212,7 +223,7 @@ def read_footer(path: Path) -> pq.FileMetaData:
 def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
     """Write a table, whole or not at all, with *metadata* in its schema."""
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    with writing(path), whole_file(path) as scratch, scratch.open("wb") as file:
+    with writing(path), whole_file(path) as scratch, native_file(scratch, "wb") as file:
         pq.write_table(marked, file, compression="zstd")
 
 
