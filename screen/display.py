@@ -57,7 +57,7 @@ def slide_table(run: Mapping[str, Any], slides: Sequence[Mapping[str, Any]]) -> 
     table.add_column("cells", justify="right")
     table.add_column("bad", justify="right")
     if positive is not None:
-        table.add_column(Text(f"share {printable(positive)} (95%, Wilson)"), justify="right")
+        table.add_column(Text(f"share of '{printable(positive)}' (95%, Wilson)"), justify="right")
     for row in slides[:MOST_SLIDES]:
         name, bad = Text(printable(row["slide"])), row["n_cells"] - row["n_ok"]
         share = [_share(row)] if positive is not None else []
