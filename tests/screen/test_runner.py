@@ -272,7 +272,7 @@ def test_another_programs_run_json_is_left_alone(options):
 
 def test_pixels_that_miss_by_auto_fall_back_to_the_reference(options, monkeypatch):
     """The decoder gives way to Pillow, with the measurement as the reason."""
-    monkeypatch.setattr(parity, "PIXEL_P999_LIMIT", 0.5)
+    monkeypatch.setattr(parity, "PIXEL_MEAN_LIMIT", 1e-9)
     ran(options)
     chosen = run_json(options)["choices"]["decoder"]
     if "fell back" not in chosen["reason"]:
