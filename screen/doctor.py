@@ -48,7 +48,7 @@ def examine() -> list[Check]:
         _tried(
             "decoder dali",
             lambda: _decoder("dali"),
-            "pip install nvidia-nvimgcodec-cu13",
+            "pip install 'nvidia-nvimgcodec-cu13[all]'",
             needed=False,
         ),
         _tried("runtime torch", _torch, "pip install torch timm"),

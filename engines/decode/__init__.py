@@ -88,7 +88,7 @@ def choose(asked: str = "auto") -> Choice[str]:
     if asked == "dali" and not has_dali:
         raise BackendMissingError(
             "the decoder dali needs the package nvidia-nvimgcodec-cu13",
-            hint="pip install nvidia-nvimgcodec-cu13, or use --decoder pillow",
+            hint="pip install 'nvidia-nvimgcodec-cu13[all]', or use --decoder pillow",
         )
     return Choice(asked, "asked for")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -201,6 +204,22 @@ def test_a_stream_may_be_left_early(decoder):
     stream.close()
 
     assert next(shards).index < 20
+
+
+def test_decoding_prints_nothing(decoder):
+    """Native libraries do not speak across the progress bar, not even of a damaged JPEG."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[2:]; import test_decode as t;"
+        "t.decoded(sys.argv[1], ['plain.bmp', 'baseline.jpg', 'rgb.png', 'lossy.webp', 'warned.jpg'])"
+    )
+    folders = [str(folder) for folder in (Path(__file__).parent, *Path(__file__).parents[1:3])]
+    folders.append(str(Path(__file__).parents[2] / "examples"))
+
+    said = subprocess.run(
+        [sys.executable, "-c", code, decoder, *folders], capture_output=True, text=True, check=True
+    )
+
+    assert (said.stdout, said.stderr) == ("", "")
 
 
 def test_a_bug_in_reading_is_not_swallowed(decoder):
