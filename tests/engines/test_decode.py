@@ -210,7 +210,8 @@ def test_decoding_prints_nothing(decoder):
     """Native libraries do not speak across the progress bar, not even of a damaged JPEG."""
     code = (
         "import sys; sys.path[:0] = sys.argv[2:]; import test_decode as t;"
-        "t.decoded(sys.argv[1], ['plain.bmp', 'baseline.jpg', 'rgb.png', 'lossy.webp', 'warned.jpg'])"
+        "names = ['plain.bmp', 'baseline.jpg', 'rgb.png', 'lossy.webp', 'warned.jpg'];"
+        "t.decoded(sys.argv[1], names)"
     )
     folders = [str(folder) for folder in (Path(__file__).parent, *Path(__file__).parents[1:3])]
     folders.append(str(Path(__file__).parents[2] / "examples"))
