@@ -2,7 +2,7 @@
 Decoding with nvImageCodec, the codec of NVIDIA DALI, on the CPU.
 
 It answers image by image; a DALI pipeline would raise for a whole batch without naming the bad
-image. Resizing is torch's, for bytes: Pillow's pixels to within 1 of 255, at a fifth of the time
+image. Resizing is torch's, for bytes: Pillow's pixels to within 2 of 255, at a fifth of the time
 that DALI's resize (0.2 of 255 in the mean) or Pillow's own takes; benchmarks/README.md.
 
 What nvImageCodec cannot be trusted with goes to the reference decoder, cell by cell, and is counted
