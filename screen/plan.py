@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Fingerprint:
         return {FINGERPRINT_KEY: self.digest.encode()}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: the digest is kept
 class Plan:
     """
     The cells of a run.
@@ -79,9 +80,9 @@ class Plan:
         """Count the cells."""
         return int(self.table.num_rows)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """SHA-256 over the rows."""
+        """SHA-256 over the rows: seconds for a million, so taken once."""
         digest = hashlib.sha256()
         for batch in self.table.to_batches(max_chunksize=65536):
             rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
