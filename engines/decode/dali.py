@@ -14,11 +14,11 @@ and whatever it fails to open or decode.
 from __future__ import annotations
 
 import os
-import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.decode.bmp import plain_bmp
 from engines.decode.pillow import PillowEncoded
 
 # Read once, when the libraries load: what they would print is in each cell's row instead.
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["DaliCodec"]
 
 TRUSTED = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"P")  # JPEG, PNG, WebP, PNM
-BMP_HEADER = struct.Struct("<2s8xIIiiHHI")
-BMP_FILE_HEADER = 14  # bytes
-BITMAPINFOHEADER = 40  # bytes; older headers are shorter
 RGB_UPRIGHT = nvimgcodec.DecodeParams(
     apply_exif_orientation=True, color_spec=nvimgcodec.ColorSpec.SRGB
 )
@@ -84,7 +81,7 @@ class DaliCodec:
 
     def open(self, data: bytes) -> Encoded:
         """Read the header."""
-        if not (data.startswith(TRUSTED) or _is_plain_bmp(data)):
+        if not (data.startswith(TRUSTED) or plain_bmp(data)):
             return PillowEncoded(data)
         try:
             return DaliEncoded(nvimgcodec.CodeStream(data), data, self._decoder)
@@ -98,16 +95,3 @@ class DaliCodec:
             image_1CHW, (height, width), mode=self._filter, antialias=True
         )
         return np.asarray(resized_1CHW[0].permute(1, 2, 0).numpy())
-
-
-def _is_plain_bmp(data: bytes) -> bool:
-    """Whether the file is an uncompressed 24-bit BMP with every row there, padding and all."""
-    if len(data) < BMP_HEADER.size:
-        return False
-    magic, offset, header, width, height, planes, bits, compression = BMP_HEADER.unpack_from(data)
-    if (magic, planes, bits, compression) != (b"BM", 1, 24, 0) or header < BITMAPINFOHEADER:
-        return False
-    row = (width * 3 + 3) // 4 * 4
-    return bool(
-        width > 0 and offset >= BMP_FILE_HEADER + header and offset + row * abs(height) <= len(data)
-    )

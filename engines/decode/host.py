@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -13,10 +12,10 @@ import xxhash
 from engines.cells import Batch, CellFacts, Fault
 from engines.decode.geometry import placement
 from engines.decode.integrity import damage
+from engines.decode.ordered import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from concurrent.futures import Future
 
     from numpy.typing import NDArray
 
@@ -24,7 +23,16 @@ if TYPE_CHECKING:
     from engines.cells import CellRef, FaultStatus, Read, Shard
     from engines.decode import DecodeOptions
 
-__all__ = ["Codec", "DecodeError", "Encoded", "HostDecoder"]
+__all__ = [
+    "Codec",
+    "DecodeError",
+    "Encoded",
+    "HostDecoder",
+    "OpenedCell",
+    "Opens",
+    "decoded_cell",
+    "opened_cell",
+]
 
 LOOK_AHEAD_CELLS = 2048  # decoded ahead at most, 300 MB at 224 x 224, however large a batch is
 
@@ -55,7 +63,20 @@ class Encoded(Protocol):
         ...
 
 
-class Codec(Protocol):
+class Opens(Protocol):
+    """Reads headers."""
+
+    def open(self, data: bytes) -> Encoded:
+        """
+        Read the header only.
+
+        Raises:
+            DecodeError: If there is none that makes sense.
+        """
+        ...
+
+
+class Codec(Opens, Protocol):
     """
     Decodes and resizes single images; each thread has its own.
 
@@ -69,15 +90,6 @@ class Codec(Protocol):
 
     def __init__(self, expected: ModelInput) -> None:
         """Resize as the model expects."""
-        ...
-
-    def open(self, data: bytes) -> Encoded:
-        """
-        Read the header only.
-
-        Raises:
-            DecodeError: If there is none that makes sense.
-        """
         ...
 
     def resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -106,24 +118,9 @@ class HostDecoder:
 
     def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
         """Decode in order; at most two batches per thread are ahead of whoever iterates."""
-        ahead = min(2 * self._options.threads, LOOK_AHEAD_CELLS // self._options.batch)
-        waiting: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self._options.threads, thread_name_prefix="decode")
-        try:
-            for shard, refs in self._chunks(shards):
-                waiting.append(pool.submit(self._decode_batch, shard, refs))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _chunks(self, shards: Iterable[Shard]) -> Iterator[tuple[Shard, tuple[CellRef, ...]]]:
-        """Cut each shard into batches."""
-        for shard in shards:
-            for start in range(0, len(shard.refs), self._options.batch):
-                yield shard, shard.refs[start : start + self._options.batch]
+        return in_order(
+            shards, self._options, self._decode_batch, look_ahead_cells=LOOK_AHEAD_CELLS
+        )
 
     def _decode_batch(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
         """Decode cell by cell, in a thread of the pool."""
@@ -133,7 +130,8 @@ class HostDecoder:
         faults: list[Fault] = []
         inputs = np.zeros((len(refs), self._expected.height, self._expected.width, 3), np.uint8)
         for ref in refs:
-            decoded = _decode_cell(ref, self._local.codec, self._read, self._options.max_pixels)
+            opened = opened_cell(ref, self._local.codec, self._read, self._options.max_pixels)
+            decoded = opened if isinstance(opened, Fault) else decoded_cell(opened)
             if isinstance(decoded, Fault):
                 faults.append(decoded)
                 continue
@@ -151,10 +149,18 @@ class HostDecoder:
         )
 
 
-def _decode_cell(
-    ref: CellRef, codec: Codec, read: Read, max_pixels: int
-) -> tuple[NDArray[np.uint8], CellFacts] | Fault:
-    """Read, check and decode one cell."""
+@dataclass(frozen=True, slots=True)
+class OpenedCell:
+    """A cell that was read, whose header makes sense and whose bytes show no damage."""
+
+    ref: CellRef
+    data: bytes
+    facts: CellFacts
+    encoded: Encoded
+
+
+def opened_cell(ref: CellRef, codec: Opens, read: Read, max_pixels: int) -> OpenedCell | Fault:
+    """Read and check one cell; nothing is decoded yet."""
     facts = CellFacts()
 
     def fault(status: FaultStatus, reason: str) -> Fault:
@@ -169,12 +175,20 @@ def _decode_cell(
         return fault("undecodable", "empty file")
     try:
         encoded = codec.open(data)
-        facts = CellFacts(encoded.width, encoded.height, facts.content_hash)
-        if encoded.width * encoded.height > max_pixels:
-            return fault("oversized", f"{encoded.width} x {encoded.height} pixels")
-        if reason := damage(data):
-            return fault("undecodable", reason)
-        pixels, name = encoded.decode()
     except DecodeError as error:
         return fault("undecodable", str(error))
-    return pixels, CellFacts(facts.width, facts.height, facts.content_hash, name)
+    facts = replace(facts, width=encoded.width, height=encoded.height)
+    if encoded.width * encoded.height > max_pixels:
+        return fault("oversized", f"{encoded.width} x {encoded.height} pixels")
+    if reason := damage(data):
+        return fault("undecodable", reason)
+    return OpenedCell(ref, data, facts, encoded)
+
+
+def decoded_cell(opened: OpenedCell) -> tuple[NDArray[np.uint8], CellFacts] | Fault:
+    """Decode a cell into host memory."""
+    try:
+        pixels, name = opened.encoded.decode()
+    except DecodeError as error:
+        return Fault(opened.ref, "undecodable", str(error), opened.facts)
+    return pixels, replace(opened.facts, codec=name)
