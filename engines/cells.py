@@ -9,11 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+import numpy as np
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
 __all__ = [
     "OK",
@@ -96,14 +98,15 @@ class Batch:
         shard: Where they come from; a batch never crosses a shard.
         refs: The n cells whose pixels follow, in the same order.
         facts: One per ref.
-        pixels: ``(n, H, W, 3)`` uint8 RGB at the model's size.
+        pixels: ``(n, H, W, 3)`` uint8 RGB at the model's size; an array in host memory, or a tensor
+            where the decoder works, with nothing left to be done to it.
         faults: Cells that were due in this batch but did not decode.
     """
 
     shard: Shard
     refs: tuple[CellRef, ...]
     facts: tuple[CellFacts, ...]
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] | Tensor
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,6 +115,13 @@ class Batch:
             raise ValueError(
                 f"{len(self.refs)} refs and {len(self.facts)} facts for {len(self.pixels)} images"
             )
+
+    @property
+    def host_pixels(self) -> NDArray[np.uint8]:
+        """The pixels in host memory, copied there if they are elsewhere."""
+        if isinstance(self.pixels, np.ndarray):
+            return self.pixels
+        return np.asarray(self.pixels.cpu())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ What can go wrong that the person at the keyboard can mend.
   x SourceError          the cells to screen are not there, or there are none
   x BundleError          a model bundle is incomplete, damaged or contradicts itself
   x BackendMissingError  the package or device behind a chosen backend is absent
+  x DeviceError          the GPU failed, or has too little memory
   x ParityError          what would run disagrees with the FP32 reference
   x ResultsError         a results folder is in use, damaged, or belongs to another run
 
@@ -16,6 +17,7 @@ from __future__ import annotations
 __all__ = [
     "BackendMissingError",
     "BundleError",
+    "DeviceError",
     "ParityError",
     "ResultsError",
     "SourceError",
@@ -47,6 +49,10 @@ class BundleError(UserError):
 
 class BackendMissingError(UserError):
     """The package or device behind a chosen backend is absent."""
+
+
+class DeviceError(UserError):
+    """The GPU failed, or has too little memory."""
 
 
 class ParityError(UserError):

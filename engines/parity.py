@@ -228,5 +228,5 @@ def _pixels_by_ref(batches: Iterable[Batch]) -> dict[CellRef, NDArray[np.uint8]]
     return {
         ref: pixels
         for batch in batches
-        for ref, pixels in zip(batch.refs, batch.pixels, strict=True)
+        for ref, pixels in zip(batch.refs, batch.host_pixels, strict=True)
     }

@@ -75,8 +75,10 @@ def _decoder(name: str) -> str:
     """Decode four pixels."""
     decoder = open_decoder(name, lambda _: TINY_PPM, PLAIN_INPUT, DecodeOptions())
     (batch,) = decoder.stream([Shard(0, (CellRef("tiny.ppm", ""),))])
-    if batch.pixels.tobytes() != TINY_PPM[-12:]:
-        raise RuntimeError(f"four pixels came out wrong: {batch.faults or batch.pixels.tolist()}")
+    if batch.host_pixels.tobytes() != TINY_PPM[-12:]:
+        raise RuntimeError(
+            f"four pixels came out wrong: {batch.faults or batch.host_pixels.tolist()}"
+        )
     return decoder.version
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import cache as cached
 from pathlib import Path
 
 import pytest
+import torch
 import zoo
 from draw_cells import draw_cell
 from tiny import make_bundle
@@ -23,8 +25,14 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("realcells") and not REAL_CELLS.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no real cells in {REAL_CELLS}"))
-        if item.get_closest_marker("gpu") and not config.getoption("--require-gpu"):
-            item.add_marker(pytest.mark.skip(reason="needs --require-gpu"))
+        if item.get_closest_marker("gpu") and not (config.getoption("--require-gpu") or has_gpu()):
+            item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU; --require-gpu insists"))
+
+
+@cached
+def has_gpu():
+    """Whether PyTorch can use a GPU."""
+    return torch.cuda.is_available()
 
 
 @pytest.fixture(scope="session", autouse=True)

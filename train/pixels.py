@@ -58,7 +58,7 @@ def decoded_cells(
     faults: list[Fault] = []
     pixels = np.empty((len(cells), expected.height, expected.width, 3), np.uint8)
     for batch in _batches(by_path, expected, decoder):
-        pixels[len(kept) : len(kept) + len(batch.refs)] = batch.pixels
+        pixels[len(kept) : len(kept) + len(batch.refs)] = batch.host_pixels
         kept.extend(by_path[ref.path] for ref in batch.refs)
         faults.extend(batch.faults)
     return DecodedCells(tuple(kept), pixels[: len(kept)], tuple(faults))

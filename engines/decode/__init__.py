@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["DECODERS", "DecodeOptions", "Decoder", "choose", "open_decoder"]
 
 DecoderName = Literal["dali", "pillow"]
+DecodeDevice = Literal["cpu", "gpu"]
 DECODERS: tuple[DecoderName, ...] = ("dali", "pillow")
 
 
@@ -33,11 +34,13 @@ class DecodeOptions:
     How cells are read and decoded.
 
     Attributes:
+        device: Where, and where the pixels stay: ``cpu`` or ``gpu``.
         batch: Cells decoded together, at most; a batch never crosses a shard.
         threads: Threads that read and decode, each a batch at a time.
         max_pixels: An image of more is ``oversized`` and never decoded.
     """
 
+    device: DecodeDevice = "cpu"
     batch: int = 8
     threads: int = field(default_factory=usable_cores)
     max_pixels: int = 25_000_000
@@ -95,6 +98,10 @@ def choose(asked: str = "auto") -> Choice[str]:
 
 def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
     """Open the decoder called *name*, to read cells with *read* and bring them to *expected*."""
+    if name == "dali" and options.device == "gpu":
+        from engines.decode.gpu import DeviceDecoder
+
+        return DeviceDecoder(read, expected, options)
     from engines.decode.host import HostDecoder
 
     if name == "dali":

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from engines.bundle import ModelInput
     from engines.decode.host import Encoded
 
-__all__ = ["DaliCodec"]
+__all__ = ["RGB_UPRIGHT", "DaliCodec", "DaliEncoded", "nvimgcodec"]
 
 TRUSTED = (b"\xff\xd8\xff", b"\x89PNG", b"RIFF", b"P")  # JPEG, PNG, WebP, PNM
 RGB_UPRIGHT = nvimgcodec.DecodeParams(

@@ -82,7 +82,7 @@ class OpenVINORuntime:
     def _started(self, slot: _Slot, batch: Batch) -> _Slot:
         """Start scoring a batch; one without cells only waits its turn."""
         slot.batch = batch
-        padded(batch.pixels, into=slot.pixels)
+        padded(batch.host_pixels, into=slot.pixels)
         if batch.refs:
             slot.request.start_async()
         return slot

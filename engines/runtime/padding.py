@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
 __all__ = ["padded", "scores_from_outputs"]
 
+Pixels = TypeVar("Pixels", "NDArray[np.uint8]", "Tensor")
 
-def padded(pixels: NDArray[np.uint8], *, into: NDArray[np.uint8]) -> None:
+
+def padded(pixels: Pixels, *, into: Pixels) -> None:
     """
     Copy n images to the front of *into* and blacken the rest.
 

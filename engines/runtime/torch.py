@@ -45,5 +45,5 @@ class TorchRuntime:
         pixels = np.empty(
             (self.options.batch, self._expected.height, self._expected.width, 3), np.uint8
         )
-        padded(batch.pixels, into=pixels)
+        padded(batch.host_pixels, into=pixels)
         return [output.numpy() for output in self._graph(torch.from_numpy(pixels))]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import zoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,6 +19,7 @@ from engines.bundle import ModelInput
 from engines.cells import CellRef, Shard
 from engines.decode import DecodeOptions, choose, open_decoder
 from engines.decode.geometry import placement
+from engines.decode.gpu import DeviceDecoder
 from engines.errors import BackendMissingError
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
 
@@ -33,27 +36,40 @@ def read(ref):
     return FILES[ref.path]
 
 
+def opened(name, read, expected, options):
+    """Open a decoder; ``dali-lane`` is the GPU's, working on the processor."""
+    if name == "dali-lane":
+        return DeviceDecoder(read, expected, options, torch.device("cpu"))
+    if name == "dali-gpu":
+        return open_decoder("dali", read, expected, replace(options, device="gpu"))
+    return open_decoder(name, read, expected, options)
+
+
 def decoded(name, paths, expected=SQUASH, **options):
     """Return (path -> pixels, path -> fault) and the order in which paths came."""
-    decoder = open_decoder(name, read, expected, DecodeOptions(**{"threads": 2, **options}))
+    decoder = opened(name, read, expected, DecodeOptions(**{"threads": 2, **options}))
     shard = Shard(0, tuple(CellRef(path, "slide") for path in paths))
     batches = list(decoder.stream([shard]))
     pixels = {
         ref.path: image
         for batch in batches
-        for ref, image in zip(batch.refs, batch.pixels, strict=True)
+        for ref, image in zip(batch.refs, batch.host_pixels, strict=True)
     }
     faults = {fault.ref.path: fault for batch in batches for fault in batch.faults}
     return pixels, faults, batches
 
 
-@pytest.fixture(params=["dali", "pillow"], scope="module")
+@pytest.fixture(
+    params=["dali", "pillow", "dali-lane", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
+    scope="module",
+)
 def decoder(request):
     """Each decoder's name."""
     try:
-        return choose(request.param).value
+        choose(request.param.partition("-")[0])
     except BackendMissingError as error:
         pytest.skip(str(error))
+    return request.param
 
 
 @pytest.mark.parametrize("path", sorted(zoo.good()))
@@ -188,9 +204,7 @@ def test_a_batch_never_crosses_a_shard(decoder):
     """Shards come one after another, each in batches of its own."""
     refs = [CellRef(path, "slide") for path in ("plain.bmp", "rgb.png", "lzw.tif")]
     shards = [Shard(0, (refs[0], refs[1])), Shard(1, (refs[2],))]
-    opened = open_decoder(decoder, read, SQUASH, DecodeOptions(batch=8))
-
-    batches = list(opened.stream(shards))
+    batches = list(opened(decoder, read, SQUASH, DecodeOptions(batch=8)).stream(shards))
 
     assert [(batch.shard.index, len(batch.refs)) for batch in batches] == [(0, 2), (1, 1)]
 
@@ -198,7 +212,7 @@ def test_a_batch_never_crosses_a_shard(decoder):
 def test_a_stream_may_be_left_early(decoder):
     """Whoever stops iterating waits for no more than what is under way."""
     shards = (Shard(index, (CellRef("plain.bmp", "slide"),)) for index in range(10**9))
-    stream = open_decoder(decoder, read, SQUASH, DecodeOptions(threads=2)).stream(shards)
+    stream = opened(decoder, read, SQUASH, DecodeOptions(threads=2)).stream(shards)
 
     next(stream)
     stream.close()
@@ -229,10 +243,10 @@ def test_a_bug_in_reading_is_not_swallowed(decoder):
     def broken(ref):
         raise ZeroDivisionError
 
-    opened = open_decoder(decoder, broken, SQUASH, DecodeOptions())
+    stream = opened(decoder, broken, SQUASH, DecodeOptions())
 
     with pytest.raises(ZeroDivisionError):
-        list(opened.stream([Shard(0, (CellRef("plain.bmp", "slide"),))]))
+        list(stream.stream([Shard(0, (CellRef("plain.bmp", "slide"),))]))
 
 
 @given(

@@ -1,0 +1,147 @@
+"""
+Where work on a device queues: the one place that knows of streams, events and pinned memory.
+
+A lane is a CUDA stream of its own. What is enqueued inside ``with lane:`` runs in that order, and
+on nothing else's stream; ``wait`` returns when all of it is done. Whoever makes something in one
+lane waits before handing it on, so that no other lane ever sees it unfinished. On the processor a
+lane does everything at once: the same code runs there, and is tested there.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from engines.errors import DeviceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import TracebackType
+
+    from torch import Tensor
+
+__all__ = ["Lane", "enough_memory", "open_lane"]
+
+WARM_UPS = 3  # runs before a capture: libraries choose and load their kernels in the first
+
+
+class Lane(AbstractContextManager[None], Protocol):
+    """
+    Work in order on one device.
+
+    Attributes:
+        device: Which.
+        handle: The CUDA stream as a number, for libraries; 0 on the processor.
+    """
+
+    device: torch.device
+    handle: int
+
+    def wait(self) -> None:
+        """Return when everything enqueued in this lane is done."""
+        ...
+
+    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return what does *work* again, on the same memory, as one CUDA graph where there are."""
+        ...
+
+    def host_tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return zeros in host memory that this lane's device copies to and from while we go on."""
+        ...
+
+
+class HostLane:
+    """A Lane on the processor: done when enqueued."""
+
+    def __init__(self) -> None:
+        """Name the device."""
+        self.device = torch.device("cpu")
+        self.handle = 0
+
+    def __enter__(self) -> None:
+        """Do nothing."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Do nothing."""
+
+    def wait(self) -> None:
+        """Everything is done."""
+
+    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return *work* itself."""
+        return work
+
+    def host_tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return zeros."""
+        return torch.zeros(tuple(shape), dtype=dtype)
+
+
+class CudaLane:
+    """A Lane on a GPU: a stream of its own."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Make the stream; an event that sleeps spares the processor that decodes."""
+        self.device = device
+        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._done: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
+        self.handle = self._stream.cuda_stream
+        self._inside: list[Any] = []
+
+    def __enter__(self) -> None:
+        """Enqueue here from now on, in this thread."""
+        inside: Any = torch.cuda.stream(self._stream)
+        inside.__enter__()
+        self._inside.append(inside)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Enqueue where it was before."""
+        self._inside.pop().__exit__(kind, error, trace)
+
+    def wait(self) -> None:
+        """Sleep until the stream is empty; raises what went wrong on the device."""
+        self._done.record(self._stream)
+        self._done.synchronize()
+
+    def captured(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Warm up, then capture; other threads may use the device meanwhile."""
+        with self:
+            for _ in range(WARM_UPS):
+                work()
+        self.wait()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            work()
+        return graph.replay
+
+    def host_tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Return zeros in pinned memory."""
+        return torch.zeros(tuple(shape), dtype=dtype, pin_memory=True)
+
+
+def open_lane(device: torch.device) -> Lane:
+    """Open a lane on *device*."""
+    return CudaLane(device) if device.type == "cuda" else HostLane()
+
+
+@contextmanager
+def enough_memory(what: str, instead: str) -> Iterator[None]:
+    """Raise DeviceError, saying for *what* and what to do *instead*, where memory runs out."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"the GPU's memory does not suffice for {what}: {str(error).partition('. ')[0]}",
+            hint=f"use {instead}, or free the GPU",
+        ) from error
