@@ -2,11 +2,13 @@
 The network as a graph that serves: pixels in; logits, pooled features and class evidence out.
 
 Cast, scale, normalisation and layout are part of it, so training and serving cannot drift.
+The backbone may compute in half; the normalisation before it and the head after it are float32.
 Legend: N cells, H x W pixels, C classes, F features, h x w places of the last feature map.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import timm
@@ -16,12 +18,16 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engines.errors import BundleError
+from engines.precision import DTYPES, compute_in, fold_batch_norms
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from engines.bundle import ModelBundle, ModelInput
 
-__all__ = ["ServingGraph", "network_from_bundle", "serving_graph"]
+__all__ = ["ServingGraph", "convolution_types", "network_from_bundle", "serving_graph"]
 
+FOLD_TOLERANCE = 1e-3  # of the largest logit, float32: folding only rounds differently
 HEAD_TOLERANCE = 1e-3  # of a logit, float32: mean(evidence) + bias against the model's own head
 
 
@@ -60,6 +66,7 @@ class ServingGraph(nn.Module):
             logits ``(N, C)`` float32; features ``(N, F)`` and evidence ``(N, C, h, w)`` float16.
         """
         map_NFhw = self.network.forward_features(self.normalised(pixels_NHWC))  # type: ignore[operator]
+        map_NFhw = map_NFhw.to(torch.float32)
         head = self.network.get_classifier()  # type: ignore[operator]
         features_NF = map_NFhw.mean((2, 3))
         logits_NC = features_NF @ head.weight.T + head.bias
@@ -88,26 +95,65 @@ def network_from_bundle(bundle: ModelBundle) -> nn.Module:
     return network.eval()
 
 
-def serving_graph(bundle: ModelBundle) -> ServingGraph:
+def serving_graph(
+    bundle: ModelBundle, *, precision: str = "fp32", keep_fp32: Collection[str] = ()
+) -> ServingGraph:
     """
     Build the bundle's serving graph and prove that its logits are the network's own.
 
+    Args:
+        bundle: The model.
+        precision: ``fp32`` is the reference, untouched. ``fp16`` and ``bf16`` fold batch norms
+            and compute the backbone in half.
+        keep_fp32: Names of the network's modules that stay in float32 all the same.
+
     Raises:
         BundleError: If the head is not global average pooling and one linear layer.
+        ValueError: If a name in *keep_fp32* is none of the network's modules.
     """
     graph = ServingGraph(network_from_bundle(bundle), bundle.input).eval()
     generator = torch.Generator().manual_seed(0)
     shape = (2, bundle.input.height, bundle.input.width, 3)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
     try:
-        with torch.inference_mode():
+        with torch.no_grad():
             expected = graph.network(graph.normalised(pixels))
             logits, _, _ = graph(pixels)
     except (AttributeError, IndexError, RuntimeError, TypeError) as error:
         raise _unsupported_head(bundle) from error
     if expected.shape != logits.shape or (expected - logits).abs().max() > HEAD_TOLERANCE:
         raise _unsupported_head(bundle)
+    if precision != "fp32":
+        _fold(graph, pixels, expected, bundle)
+        compute_in(graph.network, DTYPES[precision], {*keep_fp32, _head_name(graph.network)})
     return graph
+
+
+def convolution_types(graph: ServingGraph) -> dict[str, int]:
+    """Count the network's convolutions by the type they compute in."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    kinds = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return dict(
+        Counter(names[m.weight.dtype] for m in graph.network.modules() if isinstance(m, kinds))
+    )
+
+
+@torch.no_grad()
+def _fold(graph: ServingGraph, pixels: Tensor, expected: Tensor, bundle: ModelBundle) -> None:
+    """Fold batch norms and prove that it changed nothing but rounding."""
+    fold_batch_norms(graph.network, lambda: graph(pixels))
+    logits, _, _ = graph(pixels)
+    if (expected - logits).abs().max() > FOLD_TOLERANCE * expected.abs().max().clamp(min=1):
+        raise BundleError(
+            f"the batch norms of {bundle.architecture} cannot be folded into its convolutions",
+            hint="use --precision fp32",
+        )
+
+
+def _head_name(network: nn.Module) -> str:
+    """Return the classifier's name: it is read as float32 weights."""
+    head = network.get_classifier()  # type: ignore[operator]
+    return next(str(name) for name, module in network.named_modules() if module is head)
 
 
 def _unsupported_head(bundle: ModelBundle) -> BundleError:

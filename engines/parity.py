@@ -29,7 +29,7 @@ __all__ = [
     "score_agreement",
 ]
 
-DP_LIMIT = {"fp32": 1e-3, "bf16": 0.05}
+DP_LIMIT = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
 MOST_HANDFULS = 16
 PIXEL_MEAN_LIMIT = 1.0  # of 255
 PIXEL_P999_LIMIT = 8.0  # of 255
