@@ -6,6 +6,7 @@ What can go wrong that the person at the keyboard can mend.
   x BundleError          a model bundle is incomplete, damaged or contradicts itself
   x BackendMissingError  the package or device behind a chosen backend is absent
   x DeviceError          the GPU failed, or has too little memory
+  x EngineBuildError     TensorRT cannot build or load a plan
   x ParityError          what would run disagrees with the FP32 reference
   x ResultsError         a results folder is in use, damaged, or belongs to another run
 
@@ -18,6 +19,7 @@ __all__ = [
     "BackendMissingError",
     "BundleError",
     "DeviceError",
+    "EngineBuildError",
     "ParityError",
     "ResultsError",
     "SourceError",
@@ -53,6 +55,10 @@ class BackendMissingError(UserError):
 
 class DeviceError(UserError):
     """The GPU failed, or has too little memory."""
+
+
+class EngineBuildError(UserError):
+    """TensorRT cannot build or load a plan for this model and GPU."""
 
 
 class ParityError(UserError):
