@@ -166,5 +166,10 @@ def _model_record(bundle: ModelBundle) -> dict[str, Any]:
         "positive": bundle.positive,
         "threshold": bundle.threshold,
         "temperature": bundle.temperature,
+        "input": {
+            "height": bundle.input.height,
+            "width": bundle.input.width,
+            "fit": bundle.input.fit,
+        },
         "data": dict(bundle.data),
     }

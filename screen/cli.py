@@ -18,6 +18,7 @@ from rich.text import Text
 
 from engines.bundle import DEFAULT_BUNDLE
 from engines.errors import UserError
+from screen.cli_report import made_report, report, report_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,7 +155,8 @@ def cli() -> None:
     "--json", "as_json", is_flag=True, help="Print run.json and the slides as one object."
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors, and --json's object.")
-def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, **options: Any) -> int:
+@click.option("--report", "and_report", is_flag=True, help="Write report.html, too.")
+def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **options: Any) -> int:
     """
     Screen every cell image below SOURCE.
 
@@ -173,12 +175,15 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, **options: Any) -> int
     with _watch(quiet=quiet) as watch, _exports_announced(quiet=quiet):
         for _ in screen.run(asked, watch):
             pass
+    written = made_report(results=asked.out) if and_report else None
     results = ResultsFolder(asked.out)
     record, slides = results.read_run() or {}, results.read_slides()
     if as_json:
         click.echo(json.dumps({**record, "slides": slides}, ensure_ascii=False))
     elif not quiet:
         _print_summary(asked, record, slides)
+        if written:
+            click.echo(f"  {report_line(written)}")
     bad = record["counts"]["cells"] - record["counts"]["ok"]
     return BAD_CELLS if fail_on_bad and bad else DONE
 
@@ -230,6 +235,9 @@ def doctor() -> int:
         table.add_row("ok" if check.works else "--", check.name, Text(detail))
     Console().print(table)
     return DONE if all(check.works for check in checks if check.needed) else MENDABLE
+
+
+cli.add_command(report)
 
 
 def _watch(*, quiet: bool) -> AbstractContextManager[Any]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engines.cells import Scores
     from screen.job import Job
 
-__all__ = ["BarWatch", "LineWatch", "choice_lines", "printable", "slide_table"]
+__all__ = ["BarWatch", "LineWatch", "choice_lines", "parity_line", "printable", "slide_table"]
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_SLIDES = 40
@@ -46,7 +46,7 @@ def choice_lines(record: Mapping[str, Any]) -> list[str]:
         f"{name}: {choice['value']} ({choice['reason']})"
         for name, choice in record["choices"].items()
     ]
-    return [printable(line) for line in [*lines, f"parity: {_parity(record['parity'])}"]]
+    return [printable(line) for line in [*lines, f"parity: {parity_line(record['parity'])}"]]
 
 
 def slide_table(run: Mapping[str, Any], slides: Sequence[Mapping[str, Any]]) -> Table:
@@ -75,7 +75,7 @@ def _share(row: Mapping[str, Any]) -> str:
     return f"{row['fraction_positive']:.1%} ({low:.1%} to {high:.1%})"
 
 
-def _parity(verdict: Mapping[str, Any]) -> str:
+def parity_line(verdict: Mapping[str, Any]) -> str:
     """Say it in a line."""
     if verdict["verdict"] != "agrees":
         return f"{verdict['verdict']}, {verdict['why']}"

@@ -8,6 +8,7 @@ A results folder: its layout, its lock, and the mark that says a file is ours.
       plan.parquet           path, slide, shard: one row per cell of the source
       cells/part-00000.parquet ...   one row per cell, a shard each
       slides.parquet         one row per slide
+      report.html            for people; made when asked for
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FINGERPRINT_KEY",
+    "REPORT_MARK",
     "ResultsFolder",
+    "is_report",
     "native_file",
     "open_results",
     "read_footer",
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 FINGERPRINT_KEY = b"slidescreen.fingerprint"
+REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 RUN_FORMAT = 1
 AWAY_HINT = "move it away, or choose another --out"
 
@@ -70,6 +74,16 @@ class ResultsFolder:
     def slides(self) -> Path:
         """One row per slide."""
         return self.path / "slides.parquet"
+
+    @property
+    def duplicates(self) -> Path:
+        """One row per cell whose file is a copy of an earlier one's."""
+        return self.path / "duplicates.parquet"
+
+    @property
+    def report(self) -> Path:
+        """All of it in words and pictures."""
+        return self.path / "report.html"
 
     def part(self, index: int) -> Path:
         """Return where shard *index* goes."""
@@ -147,6 +161,8 @@ class ResultsFolder:
                     f"{table} is damaged or was not written by slidescreen: it is left alone",
                     hint=AWAY_HINT,
                 )
+        if is_report(self.report):
+            tables.append(self.report)
         return tables if self.read_run() is None else [self.run_json, *tables]
 
     def leftovers(self) -> list[Path]:
@@ -181,6 +197,15 @@ def open_results(path: Path | str) -> ds.Dataset:
         )
     # Said to be local files: a colon in a name would make it an address.
     return ds.dataset([str(part) for part in parts], format="parquet", filesystem=LocalFileSystem())
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of ours, by the mark near its beginning."""
+    try:
+        with path.open("rb") as file:
+            return REPORT_MARK in file.read(4096)
+    except OSError:
+        return False
 
 
 @contextmanager

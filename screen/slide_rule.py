@@ -12,10 +12,10 @@ from engines.errors import SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["UNMATCHED", "SlideRule"]
+__all__ = ["CNMC_NAME", "UNMATCHED", "SlideRule"]
 
 UNMATCHED = "(unmatched)"
-CNMC_NAME = re.compile(r"UID_([^_]+)_\d+_\d+_[A-Za-z]+", re.ASCII)
+CNMC_NAME = re.compile(r"UID_(?P<subject>[^_]+)_\d+_\d+_(?P<label>[A-Za-z]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def _parents(paths: Iterable[str], source_name: str) -> list[str]:
 def _cnmc_subject(path: str) -> str:
     """Return C-NMC's subject id; case does not count (fold 2 writes both H3 and h3)."""
     match = CNMC_NAME.fullmatch(splitext(basename(path))[0])
-    return match[1].upper() if match else UNMATCHED
+    return match["subject"].upper() if match else UNMATCHED
 
 
 def _group_slide(match: re.Match[str] | None) -> str:

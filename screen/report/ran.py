@@ -1,0 +1,85 @@
+"""What ran, in words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from screen.display import parity_line
+from screen.report.table import METHODS, interval_method
+from screen.report.text import count, moment, quoted
+from screen.report.wording import shown_sentence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from screen.report.fields import Fields
+
+__all__ = ["run_facts"]
+
+SHORT_HASH = 12
+
+
+def run_facts(
+    record: Mapping[str, Any], fields: Fields, slides: Sequence[Mapping[str, Any]]
+) -> list[tuple[str, str]]:
+    """Say in pairs of words what ran."""
+    model, rates, trust = record["model"], record["rates"], record.get("trust") or {}
+    pairs = [
+        ("Cells", record["fingerprint"]["source"]),
+        ("Screened", f"{moment(record['started'])} to {moment(record['finished'])}"),
+        ("Model", f"{model['architecture']}, sha256 {model['sha256'][:SHORT_HASH]}…"),
+        ("Trained on", str(model["data"].get("name") or "not said")),
+        ("Looks for", _looks_for(fields)),
+        ("Engine", f"{record['engine']}, {_choice(record, 'precision')}"),
+        ("Decoder", _decoder(record)),
+        ("Parity", parity_line(record["parity"])),
+        ("Prediction sets", _coverage(record)),
+        ("Out of distribution", trust.get("ood") or "not measured"),
+        ("Shares of slides", METHODS[interval_method(slides)] if fields.positive else "none"),
+        ("Cells per second", ", ".join(_rates(rates)) or "not measured"),
+        ("Machine", f"{record['machine']['cpu']}, {record['machine']['system']}"),
+        ("Versions", ", ".join(f"{name} {of}" for name, of in record["versions"].items() if of)),
+        ("Run", record["fingerprint"]["digest"]),
+    ]
+    return [(term, shown_sentence(text)) for term, text in pairs]
+
+
+def _looks_for(fields: Fields) -> str:
+    """Say which class is called, and from when on."""
+    if fields.positive is None or fields.threshold is None:
+        return f"no class in particular, of {', '.join(map(quoted, fields.classes))}"
+    return (
+        f"{quoted(fields.positive)}, called at a calibrated probability of "
+        f"{fields.threshold:.3f} or above"
+    )
+
+
+def _choice(record: Mapping[str, Any], name: str) -> str:
+    """Say what was chosen and why."""
+    choice = record["choices"][name]
+    return f"{choice['value']} ({choice['reason']})"
+
+
+def _decoder(record: Mapping[str, Any]) -> str:
+    """Say what decoded how many cells."""
+    by = ", ".join(f"{codec} {count(some)}" for codec, some in record["decoded_by"].items())
+    return f"{record['decoder']}; cells by codec: {by or 'none'}"
+
+
+def _coverage(record: Mapping[str, Any]) -> str:
+    """Say what the prediction sets promise."""
+    trust = record.get("trust") or {}
+    if not trust.get("available"):
+        return "none: the model's bundle has no data for them"
+    return f"{trust['coverage']:.0%} asked for. {trust['why']}"
+
+
+def _rates(rates: Mapping[str, float | None]) -> Iterator[str]:
+    """Yield the rates that are known."""
+    for name, words in (
+        ("end_to_end", "end to end"),
+        ("decode", "decoding alone"),
+        ("engine", "engine alone"),
+    ):
+        if rates.get(name):
+            yield f"{rates[name]:,.1f} {words}"

@@ -1,0 +1,223 @@
+"""Results folders as a run would leave them, made up cell by cell."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from draw_cells import draw_cell
+
+from screen.plan import Fingerprint
+from screen.results import ResultsFolder, write_table
+
+HEIGHT, WIDTH = 3, 4
+SIZE = (90, 70)
+
+
+def cell(path, slide, p=0.5, **values):
+    """Return one scored cell of the classes hem and all, ``p`` that it is all."""
+    evidence = np.linspace(-1, 3 * p, HEIGHT * WIDTH).tolist()
+    return {
+        "path": path,
+        "slide": slide,
+        "status": "ok",
+        "error": None,
+        "width": SIZE[0],
+        "height": SIZE[1],
+        "content_hash": None,
+        "predicted": "all" if p > 0.5 else "hem",
+        "positive": p >= 0.4,
+        "prob_hem": 1 - p,
+        "prob_all": p,
+        "prediction_set": ["all"] if p > 0.8 else ["hem", "all"],
+        "abstained": p <= 0.8,
+        "ood_score": 10 * abs(p - 0.5),
+        "ood_p": max(0.002, 1 - 2 * abs(p - 0.5)),
+        "focus": 5 * p,
+        "exposure": 0.5,
+        "clipped": 0.0,
+        "foreground": 0.3,
+        "stain_shift": 1.0 + p,
+        "evidence": evidence,
+        **values,
+    }
+
+
+def fault(path, slide, status="undecodable", error="truncated"):
+    """Return one cell that could not be scored."""
+    nothing = dict.fromkeys(cell("", ""))
+    return nothing | {"path": path, "slide": slide, "status": status, "error": error}
+
+
+def draw(folder, cells):
+    """Draw a picture for each scored cell and note its hash."""
+    for seed, each in enumerate(cells):
+        if each["status"] != "ok":
+            continue
+        place = folder / each["path"]
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draw_cell(seed, SIZE).save(place, "PNG")
+        each["content_hash"] = xxhash.xxh3_128_hexdigest(place.read_bytes())
+    return cells
+
+
+SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(["path", "slide", "status", "error"], pa.string()),
+        **dict.fromkeys(["width", "height"], pa.int64()),
+        "content_hash": pa.string(),
+        "predicted": pa.string(),
+        "positive": pa.bool_(),
+        **dict.fromkeys(["prob_hem", "prob_all"], pa.float32()),
+        "prediction_set": pa.list_(pa.string()),
+        "abstained": pa.bool_(),
+        **dict.fromkeys(["ood_score", "ood_p", "focus", "exposure", "clipped"], pa.float32()),
+        **dict.fromkeys(["foreground", "stain_shift"], pa.float32()),
+        "evidence": pa.list_(pa.float32(), HEIGHT * WIDTH),
+    }
+)
+TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
+NEW = (*TRUST, "focus", "exposure", "clipped", "foreground", "evidence")
+
+
+def make_results(out, cells, *, source, part_cells=7, trust=True, old=False, fit="squash"):
+    """
+    Write run.json, parts, slides and duplicates.
+
+    Args:
+        out: The results folder.
+        cells: Rows, in the order of the plan.
+        source: Where the cells are said to be.
+        part_cells: Rows per part.
+        trust: Whether the bundle had trust data.
+        old: Whether to leave out every column and key of later versions.
+        fit: How crops became input.
+    """
+    results = ResultsFolder(out)
+    results.cells.mkdir(parents=True)
+    mark = fingerprint(source)
+    table = pa.Table.from_pylist(cells, SCHEMA)
+    for name in () if trust else TRUST:
+        where = table.schema.get_field_index(name)
+        nothing = pa.nulls(len(table), SCHEMA.field(name).type)
+        table = table.set_column(where, SCHEMA.field(name), nothing)
+    table = table.drop_columns(list(NEW)) if old else table
+    shape = {b"slidescreen.evidence": json.dumps({"height": HEIGHT, "width": WIDTH}).encode()}
+    for index, start in enumerate(range(0, len(table), part_cells)):
+        write_table(table.slice(start, part_cells), results.part(index), {**mark.metadata, **shape})
+    rows = slides(cells, trust=trust and not old)
+    slide_table = pa.Table.from_pylist(rows)
+    if old:
+        slide_table = slide_table.drop_columns(["flags", "n_duplicates"])
+    write_table(slide_table, results.slides, mark.metadata)
+    copies = [
+        {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},
+    ]
+    write_table(pa.Table.from_pylist(copies), results.duplicates, mark.metadata)
+    results.write_run(record(mark, cells, trust=trust, old=old, fit=fit))
+    return out
+
+
+def fingerprint(source):
+    """Return the mark of the run."""
+    return Fingerprint(
+        source=str(source),
+        bundle="b" * 64,
+        plan="p",
+        slide_rule="parent",
+        shard_cells=7,
+        decoder="pillow",
+        max_pixels=10**6,
+        runtime="torch",
+        precision="fp32",
+        batch=4,
+        **({"coverage": 0.95} if "coverage" in Fingerprint.__slots__ else {}),
+    )
+
+
+def slides(cells, *, trust):
+    """Return the rows of slides.parquet."""
+    rows = []
+    for name in sorted({each["slide"] for each in cells}):
+        own = [each for each in cells if each["slide"] == name]
+        scored = [each for each in own if each["status"] == "ok"]
+        called = sum(each["positive"] for each in scored)
+        share = called / len(scored) if scored else None
+        rows.append(
+            {
+                "slide": name,
+                "n_cells": len(own),
+                "n_ok": len(scored),
+                **{
+                    f"n_{status}": sum(each["status"] == status for each in own)
+                    for status in ("unreadable", "undecodable", "oversized")
+                },
+                "count_hem": sum(each["predicted"] == "hem" for each in scored),
+                "count_all": sum(each["predicted"] == "all" for each in scored),
+                "n_positive": called,
+                "fraction_positive": share,
+                "fraction_positive_wilson95_low": None if share is None else share * 0.8,
+                "fraction_positive_wilson95_high": None if share is None else 0.2 + share * 0.8,
+                "n_duplicates": 0,
+                "flags": ["all above threshold"] if share and share > 0.6 else [],
+                **(trust_of(scored, share) if trust else {}),
+            }
+        )
+    return rows
+
+
+def trust_of(scored, share):
+    """Return what a bundle with trust data adds to a slide."""
+    return {
+        "n_abstained": sum(each["abstained"] for each in scored),
+        "n_out_of_distribution": sum(each["ood_p"] <= 0.01 for each in scored),
+        "fraction_positive_rogan_gladen": None if share is None else share * 0.9,
+        "fraction_positive_rogan_gladen95_low": None if share is None else share * 0.5,
+        "fraction_positive_rogan_gladen95_high": None if share is None else 0.5 + share * 0.5,
+    }
+
+
+def record(mark, cells, *, trust, old, fit):
+    """Return run.json."""
+    names = {each["slide"] for each in cells}
+    agreed = {"verdict": "agrees", "scores": {"cells": 8, "max_dp": 0.001, "flips": 0}}
+    said = {
+        "state": "done",
+        "fingerprint": {"digest": mark.digest, "source": mark.source, "coverage": 0.95},
+        "choices": {"precision": {"value": "fp32", "reason": "asked for"}},
+        "model": {
+            "sha256": "b" * 64,
+            "architecture": "test",
+            "classes": ["hem", "all"],
+            "positive": "all",
+            "threshold": 0.4,
+            "temperature": 1.0,
+            "data": {"name": "nothing"},
+            "input": {"height": 32, "width": 32, "fit": fit},
+        },
+        "decoder": "pillow",
+        "decoded_by": {"pillow": 3},
+        "engine": "torch",
+        "parity": agreed,
+        "rates": {"decode": 100.0, "engine": 50.0, "end_to_end": 40.0},
+        "started": "2026-01-01T10:00:00+00:00",
+        "finished": "2026-01-01T10:01:00+00:00",
+        "machine": {"cpu": "a processor", "system": "a system"},
+        "versions": {"slidescreen": "0.1.0"},
+        "counts": {"cells": len(cells), "slides": len(names), "unmatched": 0},
+    }
+    if old:
+        del said["model"]["input"], said["fingerprint"]["coverage"]
+        return said
+    why = "it rests on 100 held-out cells of 10 subjects."
+    return said | {
+        "flags": {"fraction": 0.2, "cells": 50, "ood_level": 0.01},
+        "trust": {"available": trust, "why": why, "coverage": 0.95, "ood": "by distance"},
+        "drift": {
+            "verdict": "differs from training" if trust else "not measured",
+            "sentence": "Colours are paler than those the model was trained on.",
+        },
+        "warnings": ["This run differs from the training data."] if trust else [],
+    }
