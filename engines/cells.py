@@ -1,7 +1,8 @@
 """
 The values that flow from a source to the results.
 
-Shapes: n cells, H x W pixels, C classes, F features, h x w places of the last feature map.
+Shapes: n cells, H x W pixels, C classes, F features, h x w places of the last feature map, Q
+numbers of image quality.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OK",
+    "OPTICAL",
+    "QUALITY",
     "STATUSES",
     "Batch",
     "CellFacts",
@@ -33,6 +36,8 @@ __all__ = [
 OK = "ok"
 FaultStatus = Literal["unreadable", "undecodable", "oversized"]
 STATUSES = (OK, "unreadable", "undecodable", "oversized")
+OPTICAL = ("od_red", "od_green", "od_blue", "od_spread_red", "od_spread_green", "od_spread_blue")
+QUALITY = ("focus", "exposure", "clipped", "foreground", *OPTICAL)  # see engines.quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class Batch:
         pixels: ``(n, H, W, 3)`` uint8 RGB at the model's size; an array in host memory, or a tensor
             where the decoder works, with nothing left to be done to it.
         faults: Cells that were due in this batch but did not decode.
+        quality: ``(n, Q)`` float32, the columns of QUALITY; None if not measured.
     """
 
     shard: Shard
@@ -108,6 +114,7 @@ class Batch:
     facts: tuple[CellFacts, ...]
     pixels: NDArray[np.uint8] | Tensor
     faults: tuple[Fault, ...] = ()
+    quality: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Refuse pixels that cannot be told apart."""
@@ -115,6 +122,8 @@ class Batch:
             raise ValueError(
                 f"{len(self.refs)} refs and {len(self.facts)} facts for {len(self.pixels)} images"
             )
+        if self.quality is not None and len(self.quality) != len(self.refs):
+            raise ValueError(f"{len(self.quality)} qualities for {len(self.refs)} refs")
 
     @property
     def host_pixels(self) -> NDArray[np.uint8]:
@@ -137,6 +146,7 @@ class Scores:
         logits: ``(n, C)`` float32.
         features: ``(n, F)`` float16, the pooled vector.
         evidence: ``(n, C, h, w)`` float16; its mean over places plus the bias is the logit.
+        quality: As the batch had it.
     """
 
     shard: Shard
@@ -146,9 +156,12 @@ class Scores:
     logits: NDArray[np.float32]
     features: NDArray[np.float16]
     evidence: NDArray[np.float16]
+    quality: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Refuse scores that cannot be told apart."""
         counts = {len(self.refs), len(self.facts), len(self.logits), len(self.features)}
+        if self.quality is not None:
+            counts.add(len(self.quality))
         if counts != {len(self.evidence)}:
             raise ValueError(f"scores, features or evidence do not match {len(self.refs)} refs")

@@ -205,8 +205,10 @@ def _count(batches: Sequence[Batch]) -> int:
 def _first(batch: Batch, count: int) -> list[Batch]:
     """Return a batch's first *count* decoded cells, as a batch if there are any."""
     refs = batch.refs[:count]
+    if not refs:
+        return []
     facts, pixels = batch.facts[: len(refs)], batch.pixels[: len(refs)]
-    return [replace(batch, refs=refs, facts=facts, pixels=pixels, faults=())] if refs else []
+    return [replace(batch, refs=refs, facts=facts, pixels=pixels, faults=(), quality=None)]
 
 
 def compare_decoder(reference: Decoder, batches: Sequence[Batch]) -> PixelAgreement | None:

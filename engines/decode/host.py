@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 import xxhash
 
 from engines.cells import Batch, CellFacts, Fault
 from engines.decode.geometry import placement
 from engines.decode.integrity import damage
 from engines.decode.ordered import in_order
+from engines.quality import quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -125,6 +127,7 @@ class HostDecoder:
     def _decode_batch(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
         """Decode cell by cell, in a thread of the pool."""
         if not hasattr(self._local, "codec"):
+            torch.set_num_threads(1)  # of this thread: batches are what runs side by side
             self._local.codec = self._codec(self._expected)
         good: list[tuple[CellRef, CellFacts]] = []
         faults: list[Fault] = []
@@ -140,12 +143,14 @@ class HostDecoder:
             resized = self._local.codec.resize(image, place.height, place.width)
             inputs[len(good)][place.slices] = resized
             good.append((ref, facts))
+        pixels = inputs[: len(good)]
         return Batch(
             shard=shard,
             refs=tuple(ref for ref, _ in good),
             facts=tuple(facts for _, facts in good),
-            pixels=inputs[: len(good)],
+            pixels=pixels,
             faults=tuple(faults),
+            quality=quality(torch.from_numpy(pixels)).numpy(),
         )
 
 

@@ -44,4 +44,5 @@ def scores_from_outputs(batch: Batch, outputs: Sequence[NDArray[Any]]) -> Scores
         logits=logits,
         features=features,
         evidence=evidence,
+        quality=batch.quality,
     )

@@ -1,4 +1,4 @@
-"""What scores mean: calibrated probabilities and the call at the operating point."""
+"""Calibrated probabilities and the call at the operating point."""
 
 from __future__ import annotations
 
