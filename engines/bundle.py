@@ -1,28 +1,30 @@
 """
 A model bundle: weights, what the model expects of its input, and what its outputs mean.
 
-A folder of three files that together name the model::
+A folder of files that together name the model::
 
     config.json         timm's hub layout: timm.create_model("local-dir:PATH", pretrained=True)
     model.safetensors   the weights
-    screening.json      classes, operating point, calibration, provenance, the weights' SHA-256
+    screening.json      classes, operating point, calibration, provenance, the others' SHA-256
+    trust.safetensors   how far to trust its scores (see ``engines.trust``); may be missing
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import BundleError
 from engines.files import sha256_of_file, whole_file
+from engines.trust.record import TRUST, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEFAULT_BUNDLE", "FORMAT", "ModelBundle", "ModelInput", "save_bundle"]
+__all__ = ["DEFAULT_BUNDLE", "FORMAT", "ModelBundle", "ModelInput", "save_bundle", "with_trust"]
 
 FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default"
@@ -75,7 +77,7 @@ class ModelBundle:
 
     Attributes:
         folder: Where it lies.
-        sha256: Over the three files: the model's name everywhere.
+        sha256: Over the files: the model's name everywhere.
         architecture: timm's name.
         model_args: Further arguments of ``timm.create_model``.
         classes: In the order of the logits.
@@ -84,6 +86,7 @@ class ModelBundle:
         temperature: Logits are divided by it before softmax.
         input: What the model expects.
         data: Provenance as written by whoever trained it.
+        trust: How far to trust its scores; None where that was never fitted.
     """
 
     folder: Path
@@ -96,6 +99,7 @@ class ModelBundle:
     temperature: float
     input: ModelInput
     data: Mapping[str, Any] = field(default_factory=dict)
+    trust: Trust | None = None
 
     def __post_init__(self) -> None:
         """Refuse a bundle whose meaning is unclear."""
@@ -131,7 +135,7 @@ class ModelBundle:
         if screening.get("weights_sha256") != weights_sha256:
             raise BundleError(
                 f"{folder / WEIGHTS} is not the file that {SCREENING} was written for",
-                hint="copy the whole bundle again, all three files",
+                hint="copy the whole bundle again, all of its files",
             )
         try:
             return _bundle_from_records(folder, config, screening)
@@ -142,25 +146,68 @@ class ModelBundle:
 
 
 def save_bundle(
-    folder: Path, *, config: Mapping[str, Any], weights: Path, screening: Mapping[str, Any]
+    folder: Path,
+    *,
+    config: Mapping[str, Any],
+    weights: Path,
+    screening: Mapping[str, Any],
+    trust: Trust | None = None,
 ) -> ModelBundle:
     """
     Write a bundle and load it back.
 
     Args:
-        folder: Made if need be; the three files in it are replaced.
+        folder: Made if need be; the bundle's files in it are replaced.
         config: timm's ``config.json`` (architecture, num_classes, model_args, pretrained_cfg).
         weights: A safetensors file; its bytes are copied.
-        screening: ``screening.json`` without ``format`` and ``weights_sha256``, added here.
+        screening: ``screening.json`` without ``format`` and the hashes, added here.
+        trust: How far to trust its scores, if that is known.
     """
     folder.mkdir(parents=True, exist_ok=True)
     record = {"format": FORMAT, **screening, "weights_sha256": sha256_of_file(weights)}
+    record |= _write_trust(folder, trust)
     with whole_file(folder / WEIGHTS) as scratch:
         scratch.write_bytes(weights.read_bytes())
     for name, value in ((CONFIG, config), (SCREENING, record)):
         with whole_file(folder / name) as scratch:
             scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     return ModelBundle.load(folder)
+
+
+def with_trust(bundle: ModelBundle, trust: Trust) -> ModelBundle:
+    """
+    Replace what a bundle knows of its own limits, and load it back.
+
+    Killed in between, it says that it is damaged; the same call then mends it.
+    """
+    record = _read_json(bundle.folder / SCREENING) | _write_trust(bundle.folder, trust)
+    with whole_file(bundle.folder / SCREENING) as scratch:
+        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return ModelBundle.load(bundle.folder)
+
+
+def _write_trust(folder: Path, trust: Trust | None) -> dict[str, str]:
+    """Write trust.safetensors, or take an older one away; return its hash for screening.json."""
+    if trust is None:
+        (folder / TRUST).unlink(missing_ok=True)
+        return {}
+    data = trust.to_bytes()
+    with whole_file(folder / TRUST) as scratch:
+        scratch.write_bytes(data)
+    return {"trust_sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _read_trust(folder: Path, screening: Mapping[str, Any]) -> Trust | None:
+    """Read what screening.json names, and nothing else."""
+    if "trust_sha256" not in screening:
+        return None
+    try:
+        data = (folder / TRUST).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {TRUST} ({error.strerror})") from error
+    if hashlib.sha256(data).hexdigest() != screening["trust_sha256"]:
+        raise ValueError(f"{TRUST} is not the file that {SCREENING} was written for")
+    return Trust.from_bytes(data, len(screening["classes"]))
 
 
 def _bundle_from_records(
@@ -180,7 +227,7 @@ def _bundle_from_records(
         data=screening.get("data", {}),
     )
     _check_agreement(bundle, config)
-    return bundle
+    return replace(bundle, trust=_read_trust(folder, screening))
 
 
 def _input_from_record(record: Mapping[str, Any]) -> ModelInput:
@@ -242,6 +289,6 @@ def _weights_sha256(path: Path) -> str:
 
 
 def _bundle_sha256(folder: Path, weights_sha256: str) -> str:
-    """Hash the three files, each by its own hash."""
+    """Hash the three files, each by its own hash; screening.json holds the hash of the fourth."""
     hashes = [sha256_of_file(folder / CONFIG), weights_sha256, sha256_of_file(folder / SCREENING)]
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
 from screen.job import Job, committed_parts, now
+from screen.judge import Judge
 from screen.plan import Fingerprint, Plan, plan_source, read_plan
 from screen.prepare import Opener, Stages, machine
 from screen.results import ResultsFolder, writing
 from screen.settings import RunOptions, Settings, settle
 from screen.sources.folder import escaped
+from screen.tell import trust_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +50,11 @@ class Beginning:
     source: Source
     results: ResultsFolder
 
+    @property
+    def _judge(self) -> Judge:
+        """Say what rows are judged by."""
+        return Judge(self.bundle, self.options.coverage)
+
     def anew(self, discard: list[Path]) -> Job:
         """List the source, check what will run, *discard* files, and write plan and run.json."""
         settings = settle(self.options)
@@ -63,7 +70,8 @@ class Beginning:
         self.results.write_run(record)
         return Job(
             results=self.results,
-            bundle=self.bundle,
+            judge=self._judge,
+            thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
             done={},
@@ -88,7 +96,8 @@ class Beginning:
             self.results.write_run(earlier)
         return Job(
             results=self.results,
-            bundle=self.bundle,
+            judge=self._judge,
+            thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
             done=done,
@@ -121,6 +130,7 @@ class Beginning:
             runtime=settings.runtime.value,
             precision=settings.precision.value,
             batch=settings.batch.value,
+            coverage=self.options.coverage,
         )
 
     def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> dict[str, Any]:
@@ -135,6 +145,10 @@ class Beginning:
             "parity": stages.verdict,
             "rates": {**stages.rates, "end_to_end": None},
             "source": {"other_files": plan.ignored, "examples": list(plan.examples)},
+            "trust": trust_record(self._judge),
+            "flags": asdict(self.options.thresholds),
+            "drift": None,
+            "warnings": [],
             "started": now(),
             "finished": None,
             **machine(),

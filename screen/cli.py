@@ -149,6 +149,34 @@ def cli() -> None:
     show_default=True,
     help="An image of more is reported as oversized, not decoded.",
 )
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="How often a cell's prediction set is to hold its true class.",
+)
+@click.option(
+    "--flag-fraction",
+    type=click.FloatRange(0, 1),
+    default=0.2,
+    show_default=True,
+    help="Flag a slide from this share of positive cells, corrected for the model's errors.",
+)
+@click.option(
+    "--flag-cells",
+    type=click.IntRange(1),
+    default=50,
+    show_default=True,
+    help="Flag a slide of fewer scored cells.",
+)
+@click.option(
+    "--ood-level",
+    type=click.FloatRange(0, 1),
+    default=0.01,
+    show_default=True,
+    help="A cell is out of distribution if at most this share of held-out cells is as strange.",
+)
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
 @click.option("--fail-on-bad", is_flag=True, help="Exit 3 if any cell could not be scored.")
 @click.option(
@@ -167,11 +195,17 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
       slidescreen run cells --out results --slide cnmc
     """
     import screen
+    from screen.flags import Thresholds
     from screen.results import ResultsFolder
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
     given = {name: value for name, value in options.items() if value is not None}
-    asked = screen.RunOptions(**given)
+    thresholds = Thresholds(
+        fraction=given.pop("flag_fraction"),
+        cells=given.pop("flag_cells"),
+        ood_level=given.pop("ood_level"),
+    )
+    asked = screen.RunOptions(**given, thresholds=thresholds)
     with _watch(quiet=quiet) as watch, _exports_announced(quiet=quiet):
         for _ in screen.run(asked, watch):
             pass
@@ -282,6 +316,10 @@ def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[
     if counts["other_files"]:
         examples = ", ".join(_printable(name) for name in record["source"]["examples"])
         click.echo(f"{counts['other_files']:,} other files left out, such as {examples}")
+    if record["drift"]["measured"] and record["drift"]["sentence"] not in record["warnings"]:
+        click.echo(record["drift"]["sentence"])
+    for warning in record["warnings"]:
+        click.echo(f"Warning: {_printable(warning)}")
     for name in ("cells/*.parquet", "slides.parquet", "run.json"):
         click.echo(f"  {_printable(str(asked.out / name))}")
 

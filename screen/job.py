@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from engines.cells import STATUSES
 from engines.errors import ResultsError
 from screen.parts import CODECS_KEY
 from screen.results import AWAY_HINT, FINGERPRINT_KEY, ResultsFolder, read_footer
-from screen.slides import write_slides
+from screen.tell import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from engines.bundle import ModelBundle
     from engines.cells import Shard
+    from screen.flags import Thresholds
+    from screen.judge import Judge
     from screen.plan import Fingerprint, Plan
     from screen.prepare import Stages
 
@@ -45,7 +45,8 @@ class Job:
 
     Attributes:
         results: Where it writes.
-        bundle: The model.
+        judge: Turns scores into rows.
+        thresholds: From where slides are flagged.
         plan: Its cells.
         fingerprint: What marks its files.
         done: The shards that an earlier start committed, by index.
@@ -54,7 +55,8 @@ class Job:
     """
 
     results: ResultsFolder
-    bundle: ModelBundle
+    judge: Judge
+    thresholds: Thresholds
     plan: Plan
     fingerprint: Fingerprint
     done: Mapping[int, Part]
@@ -77,20 +79,18 @@ class Job:
 
     def finish(self, cells: int, seconds: float) -> None:
         """
-        Write the slides and complete run.json.
+        Write what is known only now, and complete run.json.
 
         Args:
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
         """
-        slides = write_slides(self.results, self.fingerprint, self.bundle)
-        counts = {"cells": len(self.plan), "slides": len(slides)}
-        counts |= {status: sum(slides[f"n_{status}"].to_pylist()) for status in STATUSES}
-        counts |= {"unmatched": self.plan.unmatched, "other_files": self.plan.ignored}
+        told = tell(self.results, self.plan, self.fingerprint, self.judge, self.thresholds)
+        self.record.update(told)
         decoded_by: Counter[str] = Counter()
         for part in committed_parts(self.results, self.plan, self.fingerprint).values():
             decoded_by.update(part.codecs)
-        self.record.update(state="done", counts=counts, decoded_by=dict(decoded_by))
+        self.record.update(state="done", decoded_by=dict(decoded_by))
         if cells:
             self.record["rates"] = {**self.record["rates"], "end_to_end": cells / seconds}
         self.record["finished"] = (not cells and self.record["finished"]) or now()

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,14 +20,15 @@ from screen.results import write_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from engines.bundle import ModelBundle
     from engines.cells import CellRef, Scores, Shard
+    from screen.judge import Judge, Judged
     from screen.plan import Fingerprint
     from screen.results import ResultsFolder
 
-__all__ = ["CODECS_KEY", "Commit", "ShardDone", "class_columns"]
+__all__ = ["CODECS_KEY", "EVIDENCE_KEY", "Commit", "ShardDone", "class_columns"]
 
 CODECS_KEY = b"slidescreen.codecs"
+EVIDENCE_KEY = b"slidescreen.evidence"
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Commit:
 
     results: ResultsFolder
     fingerprint: Fingerprint
-    bundle: ModelBundle
+    judge: Judge
 
     def stream(self, scores: Iterable[Scores]) -> Iterator[ShardDone]:
         """
@@ -73,22 +74,22 @@ class Commit:
             RuntimeError: If a shard's cells did not each come in exactly once: a bug of ours.
             ParityError: If a score is not a finite number.
         """
-        gathered: list[Scores] = []
-        due = 0
+        gathered: list[Judged] = []
+        index = due = 0
         for item in scores:
             if not gathered:
-                due = len(item.shard.refs)
-            gathered.append(_without_maps(item))
+                index, due = item.shard.index, len(item.shard.refs)
+            gathered.append(self.judge.judged(item))
             due -= len(item.refs) + len(item.faults)
             if due <= 0:
                 yield self._written(item.shard, gathered)
                 gathered = []
         if gathered:
-            raise RuntimeError(f"shard {gathered[0].shard.index} lacks {due} cells")
+            raise RuntimeError(f"shard {index} lacks {due} cells")
 
-    def _written(self, shard: Shard, gathered: Sequence[Scores]) -> ShardDone:
+    def _written(self, shard: Shard, gathered: Sequence[Judged]) -> ShardDone:
         """Write one part."""
-        table = shard_table(shard, gathered, self.bundle)
+        table = shard_table(shard, gathered, self.judge)
         codecs = Counter(facts.codec for item in gathered for facts in item.facts)
         extra = {CODECS_KEY: json.dumps(codecs).encode()}
         write_table(table, self.results.part(shard.index), {**self.fingerprint.metadata, **extra})
@@ -97,13 +98,7 @@ class Commit:
         return ShardDone(shard.index, scored, len(table) - scored)
 
 
-def _without_maps(scores: Scores) -> Scores:
-    """Let go of what no row keeps: a shard's features would be a gigabyte."""
-    nothing = np.empty((len(scores.refs), 0), np.float16)
-    return replace(scores, features=nothing, evidence=nothing)
-
-
-def shard_table(shard: Shard, gathered: Sequence[Scores], bundle: ModelBundle) -> pa.Table:
+def shard_table(shard: Shard, gathered: Sequence[Judged], judge: Judge) -> pa.Table:
     """Lay out a shard's rows in the order of its refs."""
     faults = [fault for item in gathered for fault in item.faults]
     scored = [ref for item in gathered for ref in item.refs]
@@ -117,9 +112,11 @@ def shard_table(shard: Shard, gathered: Sequence[Scores], bundle: ModelBundle) -
         "status": status,
         "error": pa.array([None] * len(scored) + [fault.reason for fault in faults], pa.string()),
         **_fact_columns(facts + [fault.facts for fault in faults]),
-        **_score_columns(scored, gathered, bundle, len(faults)),
+        **_score_columns(scored, gathered, judge, len(faults)),
     }
-    return pa.table(columns).take(order)
+    height, width = gathered[0].evidence.shape[1:]
+    shape = {EVIDENCE_KEY: json.dumps({"height": height, "width": width}).encode()}
+    return pa.table(columns, metadata=shape).take(order)
 
 
 def _order(shard: Shard, refs: Sequence[CellRef]) -> pa.Array:
@@ -141,9 +138,10 @@ def _fact_columns(facts: Sequence[Any]) -> dict[str, pa.Array]:
 
 
 def _score_columns(
-    scored: Sequence[CellRef], gathered: Sequence[Scores], bundle: ModelBundle, fault_count: int
+    scored: Sequence[CellRef], gathered: Sequence[Judged], judge: Judge, fault_count: int
 ) -> dict[str, pa.Array]:
     """What the model says; null for the *fault_count* cells at the end."""
+    bundle = judge.bundle
     logits_NC = np.concatenate([item.logits for item in gathered])
     _require_finite(scored, logits_NC)
     chances_NC = probabilities(logits_NC, bundle.temperature)
@@ -161,6 +159,8 @@ def _score_columns(
     for prefix, values_NC in (("logit", logits_NC), ("prob", chances_NC)):
         for name, values in zip(names, values_NC.T, strict=True):
             columns[f"{prefix}_{name}"] = _with_nulls(values, fault_count, pa.float32())
+    for name, values in judge.columns(gathered, chances_NC).items():
+        columns[name] = _with_nulls(values, fault_count, values.type)
     return columns
 
 

@@ -48,6 +48,7 @@ class Fingerprint:
     runtime: str
     precision: str
     batch: int
+    coverage: float
 
     @property
     def digest(self) -> str:

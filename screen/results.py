@@ -8,6 +8,7 @@ A results folder: its layout, its lock, and the mark that says a file is ours.
       plan.parquet           path, slide, shard: one row per cell of the source
       cells/part-00000.parquet ...   one row per cell, a shard each
       slides.parquet         one row per slide
+      duplicates.parquet     cells whose file is the same as an earlier cell's
       report.html            for people; made when asked for
 """
 
@@ -77,13 +78,19 @@ class ResultsFolder:
 
     @property
     def duplicates(self) -> Path:
-        """One row per cell whose file is a copy of an earlier one's."""
+        """Cells whose content an earlier cell has."""
         return self.path / "duplicates.parquet"
 
     @property
     def report(self) -> Path:
         """All of it in words and pictures."""
         return self.path / "report.html"
+
+    @property
+    def _tables(self) -> list[Path]:
+        """Every table that is there."""
+        single = (self.slides, self.duplicates, self.plan)
+        return [*sorted(self.cells.glob("*.parquet")), *(path for path in single if path.exists())]
 
     def part(self, index: int) -> Path:
         """Return where shard *index* goes."""
@@ -109,7 +116,7 @@ class ResultsFolder:
                     hint="wait for it, or choose another --out",
                 ) from error
         try:
-            discard_scratch(self.path, r"(run\.json|(plan|slides)\.parquet)")
+            discard_scratch(self.path, r"(run\.json|(plan|slides|duplicates)\.parquet)")
             discard_scratch(self.cells, r"part-\d+\.parquet")
             yield
         finally:
@@ -153,8 +160,7 @@ class ResultsFolder:
         Raises:
             ResultsError: If a file in the way does not.
         """
-        tables = [*sorted(self.cells.glob("*.parquet")), self.slides, self.plan]
-        tables = [table for table in tables if table.exists()]
+        tables = self._tables
         for table in tables:
             if not _carries_fingerprint(table):
                 raise ResultsError(
@@ -172,8 +178,7 @@ class ResultsFolder:
         Raises:
             ResultsError: If there are other tables, but no run that they belong to.
         """
-        tables = [*self.cells.glob("*.parquet"), self.slides, self.plan]
-        tables = [table for table in tables if table.exists()]
+        tables = self._tables
         if not tables or (tables == [self.plan] and _carries_fingerprint(self.plan)):
             return tables
         raise ResultsError(

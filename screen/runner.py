@@ -82,7 +82,7 @@ def _screened(job: Job, watch: Watch) -> Iterator[ShardDone]:
         return
     batches = job.stages.decoder.stream(job.pending())
     scores = _watched(job.stages.runtime.stream(batches), watch)
-    yield from Commit(job.results, job.fingerprint, job.bundle).stream(scores)
+    yield from Commit(job.results, job.fingerprint, job.judge).stream(scores)
 
 
 def _watched(stream: Iterable[Scores], watch: Watch) -> Iterator[Scores]:

@@ -11,6 +11,7 @@ from engines.bundle import DEFAULT_BUNDLE
 from engines.choice import Choice
 from engines.decode import usable_cores
 from engines.runtime import DEFAULT_BATCH
+from screen.flags import Thresholds
 from screen.slide_rule import SlideRule
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ class RunOptions:
         threads: Processor threads; None for all cores.
         max_pixels: An image of more is not decoded.
         slide: How a cell's slide is told from its path.
+        coverage: How often prediction sets are to hold the true class.
+        thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
     """
 
@@ -55,6 +58,8 @@ class RunOptions:
     threads: int | None = None
     max_pixels: int = 25_000_000
     slide: SlideRule = field(default_factory=SlideRule)
+    coverage: float = 0.95
+    thresholds: Thresholds = field(default_factory=Thresholds)
     restart: bool = False
 
     def __post_init__(self) -> None:
@@ -63,6 +68,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 < self.coverage < 1:
+            raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,110 +1,206 @@
-"""Part files become one row per slide, with an interval; memory grows with slides, not cells."""
+"""Part files become one row per slide, with intervals, and a word on the run as a whole."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.cells import STATUSES
+from engines.trust import positives, probabilities
+from engines.trust.conformal import abstentions
+from engines.trust.drift import Drift, usual_means
+from engines.trust.rates import ErrorRates
+from screen.flags import Thresholds, flags
 from screen.parts import class_columns
-from screen.results import open_results, write_table
+from screen.sums import needed, summed, sums
+from screen.top import TopCells
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow.dataset as ds
 
     from engines.bundle import ModelBundle
-    from screen.plan import Fingerprint
-    from screen.results import ResultsFolder
+    from screen.judge import Judge
 
-__all__ = ["slide_table", "write_slides"]
+__all__ = ["Summary", "repeats_by_slide", "summary"]
 
 CONFIDENCE = 0.95
+FEW = 10  # held-out cells of a subject: too few to say how often the model abstains
 
 
-def write_slides(results: ResultsFolder, fingerprint: Fingerprint, bundle: ModelBundle) -> pa.Table:
-    """Write slides.parquet from the parts and return it."""
-    table = slide_table(open_results(results.path), bundle)
-    write_table(table, results.slides, fingerprint.metadata)
-    return table
-
-
-def slide_table(cells: ds.Dataset, bundle: ModelBundle) -> pa.Table:
+@dataclass(frozen=True, slots=True)
+class Summary:
     """
-    Summarise cells by slide, sorted by slide.
+    What the cells of a run come to.
 
-    The interval of ``fraction_positive`` is Wilson's score interval (Wilson, JASA 1927) at 95%,
-    over the cells scored, taken as independent. Null where the bundle names no positive class
-    or no cell of the slide was scored.
+    Attributes:
+        slides: One row per slide, sorted.
+        drift: How far the run is from training; None where that cannot be told.
     """
-    partial = [_sums(batch, bundle) for batch in cells.to_batches(columns=_needed(bundle))]
-    sums = _summed(pa.concat_tables(partial)).sort_by("slide")
-    columns = {"slide": sums["slide"], "n_cells": sums["n_cells"]}
-    for status in STATUSES:
-        columns[f"n_{status}"] = sums[f"n_{status}"]
+
+    slides: pa.Table
+    drift: Drift | None
+
+
+def summary(
+    cells: ds.Dataset,
+    judge: Judge,
+    thresholds: Thresholds | None = None,
+    repeats: Mapping[str, int] | None = None,
+) -> Summary:
+    """
+    Summarise cells by slide.
+
+    ``fraction_positive`` has Wilson's score interval (Wilson, JASA 1927) at 95%, over the cells
+    scored, taken as independent and rightly called; ``fraction_positive_rogan_gladen`` corrects for
+    how often the model is wrong in other people, see ``engines.trust.rates``. Null where the bundle
+    names no positive class, or no cell of the slide was scored.
+
+    Args:
+        cells: All rows, in the order of the plan.
+        judge: Of these cells.
+        thresholds: From where slides are flagged.
+        repeats: How many cells of each slide repeat an earlier cell.
+    """
+    thresholds = thresholds or Thresholds()
+    totals, top = _totals(cells, judge.bundle, thresholds)
+    rates, usual = _rates(judge)
+    rows = []
+    for total in totals.to_pylist():
+        row = _row(total, judge.bundle, (repeats or {}).get(total["slide"], 0))
+        row |= _corrected(total, rates, usual)
+        row["flags"] = flags(row, judge.bundle.positive, thresholds)
+        row["flagged"] = bool(row["flags"])
+        if judge.bundle.positive is not None:
+            row["top_cells"] = top.get(total["slide"], [])
+        rows.append(row)
+    slides = pa.Table.from_pylist(rows, schema=_schema(judge.bundle))
+    return Summary(slides, _drift(totals, judge.bundle))
+
+
+def _totals(
+    cells: ds.Dataset, bundle: ModelBundle, thresholds: Thresholds
+) -> tuple[pa.Table, dict[str, list[str]]]:
+    """Pass once over the cells: sums by slide, and each slide's most suspicious."""
+    partial, top = [], TopCells()
+    for batch in cells.to_batches(columns=needed(bundle)):
+        partial.append(sums(batch, bundle, thresholds))
+        if bundle.positive is not None:
+            (column,) = class_columns([bundle.positive])
+            top.add(batch["slide"], batch["path"], batch[f"prob_{column}"])
+    return summed(pa.concat_tables(partial)).sort_by("slide"), top.paths()
+
+
+def _schema(bundle: ModelBundle) -> pa.Schema:
+    """Name the columns, in order."""
     names = class_columns(bundle.classes)
-    for name in names:
-        columns[f"count_{name}"] = sums[f"count_{name}"]
-    columns |= _positive_columns(sums, bundle)
-    scored = pc.if_else(pc.equal(sums["n_ok"], 0), None, sums["n_ok"])
-    for name in names:
-        columns[f"mean_prob_{name}"] = pc.divide(sums[f"sum_prob_{name}"], scored)
-    return pa.table(columns)
-
-
-def _needed(bundle: ModelBundle) -> list[str]:
-    """Which columns the summary reads."""
-    return ["slide", "status", "predicted", "positive"] + [
-        f"prob_{name}" for name in class_columns(bundle.classes)
-    ]
-
-
-def _sums(batch: pa.RecordBatch, bundle: ModelBundle) -> pa.Table:
-    """Sum what can be summed of some cells, by slide."""
-    columns = {"slide": batch["slide"], "n_cells": pa.repeat(1, len(batch)).cast("int64")}
-    for status in STATUSES:
-        columns[f"n_{status}"] = _ones(pc.equal(batch["status"], status))
-    for name, column in zip(bundle.classes, class_columns(bundle.classes), strict=True):
-        columns[f"count_{column}"] = _ones(pc.equal(batch["predicted"], name))
-        columns[f"sum_prob_{column}"] = batch[f"prob_{column}"].cast("float64")
-    columns["n_positive"] = _ones(batch["positive"])
-    return _summed(pa.table(columns))
-
-
-def _ones(flags: pa.Array) -> pa.Array:
-    """Return 1 where true, 0 where false or null."""
-    return pc.fill_null(flags.cast("int64"), 0)
-
-
-def _summed(table: pa.Table) -> pa.Table:
-    """Add rows of the same slide; a sum of nothing but nulls is null."""
-    names = [name for name in table.column_names if name != "slide"]
-    summed = table.group_by("slide").aggregate([(name, "sum") for name in names])
-    return summed.select(["slide", *(f"{name}_sum" for name in names)]).rename_columns(
-        ["slide", *names]
+    counts = ["n_cells", *(f"n_{status}" for status in STATUSES), *(f"count_{n}" for n in names)]
+    share = "fraction_positive"
+    wilson = [share, f"{share}_wilson95_low", f"{share}_wilson95_high"]
+    corrected = [f"{share}_rogan_gladen{end}" for end in ("", "95_low", "95_high")]
+    more = ["n_abstained", "n_out_of_distribution", "n_duplicates"]
+    return pa.schema(
+        [
+            pa.field("slide", pa.string()),
+            *(pa.field(name, pa.int64()) for name in [*counts, "n_positive"]),
+            *(pa.field(name, pa.float64()) for name in wilson),
+            *(pa.field(f"mean_prob_{name}", pa.float64()) for name in names),
+            *(pa.field(name, pa.int64()) for name in more),
+            *(pa.field(name, pa.float64()) for name in corrected),
+            pa.field("flagged", pa.bool_()),
+            pa.field("flags", pa.list_(pa.string())),
+            pa.field("top_cells", pa.list_(pa.string())),
+        ]
     )
 
 
-def _positive_columns(sums: pa.Table, bundle: ModelBundle) -> dict[str, pa.Array]:
-    """Count positives and give their share an interval."""
+def _row(total: Mapping[str, Any], bundle: ModelBundle, repeats: int) -> dict[str, Any]:
+    """Return counts, means and the plain share."""
+    row = {name: value for name, value in total.items() if not name.startswith(("sum_", "known_"))}
+    scored = total["n_ok"]
+    for name in class_columns(bundle.classes):
+        row[f"mean_prob_{name}"] = total[f"sum_prob_{name}"] / scored if scored else None
+    if bundle.trust is None:
+        row |= {"n_abstained": None, "n_out_of_distribution": None}
+    if bundle.positive is None:
+        row["n_positive"] = None
+    row["n_duplicates"] = repeats
+    return row | _share(row["n_positive"], scored)
+
+
+def _share(count: int | None, scored: int) -> dict[str, float | None]:
+    """Return the share of positives with Wilson's interval."""
     from scipy.stats import binomtest  # slow to import, and a resumed run may not need it
 
-    rows: list[tuple[int | None, float | None, float | None, float | None]] = []
-    for scored, count in zip(sums["n_ok"].to_pylist(), sums["n_positive"].to_pylist(), strict=True):
-        if bundle.positive is None or not scored:
-            rows.append((None if bundle.positive is None else 0, None, None, None))
-            continue
-        interval = binomtest(count, scored).proportion_ci(CONFIDENCE, method="wilson")
-        rows.append((count, count / scored, float(interval.low), float(interval.high)))
-    kinds = {
-        "n_positive": pa.int64(),
-        "fraction_positive": pa.float64(),
-        "fraction_positive_wilson95_low": pa.float64(),
-        "fraction_positive_wilson95_high": pa.float64(),
-    }
-    values = list(zip(*rows, strict=True))
+    if count is None or not scored:
+        return {"fraction_positive": None}
+    interval = binomtest(count, scored).proportion_ci(CONFIDENCE, method="wilson")
     return {
-        name: pa.array(column, kind)
-        for (name, kind), column in zip(kinds.items(), values, strict=True)
+        "fraction_positive": count / scored,
+        "fraction_positive_wilson95_low": float(interval.low),
+        "fraction_positive_wilson95_high": float(interval.high),
     }
+
+
+def _rates(judge: Judge) -> tuple[ErrorRates | None, float]:
+    """Return how often calls are wrong, and the most that a held-out subject is abstained from."""
+    bundle, conformal = judge.bundle, judge.conformal
+    if bundle.trust is None or bundle.positive is None or conformal is None:
+        return None, 1.0
+    held = bundle.trust.held_out
+    chances = probabilities(held.logits, bundle.temperature)
+    called = positives(chances, bundle)
+    assert called is not None
+    truth = held.truth == bundle.classes.index(bundle.positive)
+    _, number, count = np.unique(held.subjects, return_inverse=True, return_counts=True)
+    abstained = np.bincount(number, abstentions(conformal.sets(chances))) / count
+    usual = abstained[count >= FEW].max() if (count >= FEW).any() else 1.0
+    return ErrorRates.fitted(called, truth, held.subjects), float(usual)
+
+
+def _corrected(
+    total: Mapping[str, Any], rates: ErrorRates | None, usual: float
+) -> dict[str, float | None]:
+    """
+    Correct the share for the model's errors; what nothing is known about widens the interval.
+
+    Unknown are cells out of distribution, and abstentions beyond the share of them that the
+    worst held-out subject had: the model's error rates are measured with the usual ones in.
+    """
+    scored = total["n_ok"]
+    if rates is None or not scored:
+        return {"fraction_positive_rogan_gladen": None}
+    known = scored - total["n_out_of_distribution"]
+    low, high = rates.interval(total["known_positive"], known)
+    trusted = known - max(0.0, total["known_abstained"] - usual * known)
+    return {
+        "fraction_positive_rogan_gladen": rates.share(total["known_positive"], known),
+        "fraction_positive_rogan_gladen95_low": low * trusted / scored,
+        "fraction_positive_rogan_gladen95_high": 1 - (1 - high) * trusted / scored,
+    }
+
+
+def _drift(totals: pa.Table, bundle: ModelBundle) -> Drift | None:
+    """Compare the slides with the held-out subjects."""
+    if bundle.trust is None:
+        return None
+    held = bundle.trust.held_out
+    column = {name: np.array(totals[name].to_numpy(), float) for name in totals.column_names[1:]}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        features = column["sum_ood_p"] / column["n_ok"]
+        colours = column["sum_stain_p"] / column["n_stain_p"]
+    return Drift.measured(
+        (features, usual_means(held.strangeness, held.subjects)),
+        (colours, usual_means(held.stain_shift, held.subjects)),
+    )
+
+
+def repeats_by_slide(duplicates: pa.Table) -> dict[str, int]:
+    """Count the repeats of each slide."""
+    counted = pc.value_counts(duplicates["slide"]).to_pylist()
+    return {item["values"]: item["counts"] for item in counted}

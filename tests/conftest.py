@@ -45,8 +45,9 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """A tiny model of two classes, one of them positive."""
-    return make_bundle(tmp_path_factory.mktemp("bundle"), classes=["hem", "all"], positive="all")
+    """A tiny model of two classes, one of them positive, that knows its limits."""
+    folder = tmp_path_factory.mktemp("bundle")
+    return make_bundle(folder, classes=["hem", "all"], positive="all", trusted=True)
 
 
 @pytest.fixture(scope="session")

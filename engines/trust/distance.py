@@ -1,10 +1,11 @@
 """
 How far a cell is from the training cells, in what the network sees and in colour.
 
-Mahalanobis distances. Of features: class by class with one covariance (Lee et al., "A simple unified
-framework for detecting out-of-distribution samples and adversarial attacks", NeurIPS 2018), its
-leading directions kept and the others given one variance; chosen by measurement among ten scores
-(``benchmarks/ood.py``). Of colour: the mean and the spread of the foreground's optical density.
+Mahalanobis distances. Of features: class by class with one covariance (Lee et al., "A simple
+unified framework for detecting out-of-distribution samples and adversarial attacks", NeurIPS 2018),
+its leading directions kept and the others given one variance; chosen by measurement among ten
+scores (``benchmarks/ood.py``). Of colour: the mean and the spread of the foreground's optical
+density.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class FeatureSpace:
     rest: float
 
     @classmethod
-    def fitted(cls, features_NF: NDArray[np.floating], truth_N: NDArray[np.integer]) -> FeatureSpace:
+    def fitted(
+        cls, features_NF: NDArray[np.floating], truth_N: NDArray[np.integer]
+    ) -> FeatureSpace:
         """Fit on training cells; a class without any gets no centre."""
         features = features_NF.astype(np.float64)
         present, number = np.unique(truth_N, return_inverse=True)
@@ -70,13 +73,15 @@ class FeatureSpace:
         with np.errstate(invalid="ignore", over="ignore"):
             for centre in self.centres:
                 nearest = np.fmin(nearest, self._squared(features - centre))
-        return np.sqrt(nearest / np.float32(self.centres.shape[1]))
+        return np.asarray(np.sqrt(nearest / self.centres.shape[1]), np.float32)
 
     def _squared(self, offsets_NF: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return squared Mahalanobis lengths."""
         along_NK = offsets_NF @ self.directions.T
         other_N = (offsets_NF**2).sum(1) - (along_NK**2).sum(1)
-        return np.asarray((along_NK**2 / self.variances).sum(1) + np.maximum(other_N, 0) / self.rest)
+        return np.asarray(
+            (along_NK**2 / self.variances).sum(1) + np.maximum(other_N, 0) / self.rest
+        )
 
 
 @dataclass(frozen=True, slots=True)

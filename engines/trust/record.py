@@ -46,7 +46,10 @@ class HeldOut:
         per_cell = (self.truth, self.subjects, self.strangeness, self.stain_shift)
         if not count or any(values.shape != (count,) for values in per_cell):
             raise ValueError("the held-out cells' records differ in length, or there are none")
-        if not np.isfinite(self.logits).all() or not 0 <= self.truth.min() <= self.truth.max() < classes:
+        if (
+            not np.isfinite(self.logits).all()
+            or not 0 <= self.truth.min() <= self.truth.max() < classes
+        ):
             raise ValueError("the held-out cells' logits or classes mean nothing")
 
 

@@ -36,7 +36,7 @@ class Pooled:
 
     @classmethod
     def of(cls, scores_N: NDArray[np.floating], subjects_N: NDArray[np.integer]) -> Pooled:
-        """Weight each subject's cells by one over their number; scores that are NaN do not count."""
+        """Weight each subject's cells by one over their number; NaN does not count."""
         known = ~np.isnan(scores_N)
         scores, subjects = scores_N[known].astype(np.float64), subjects_N[known]
         _, number, count = np.unique(subjects, return_inverse=True, return_counts=True)

@@ -102,9 +102,9 @@ def test_resuming_equals_never_stopping(options, tmp_path, stop):
     stream.close()
 
     assert ran(options) == expected
-    assert pq.read_table(options.out / "slides.parquet").equals(
-        pq.read_table(straight.out / "slides.parquet")
-    )
+    for name in ("slides.parquet", "duplicates.parquet"):
+        assert pq.read_table(options.out / name).equals(pq.read_table(straight.out / name))
+    assert run_json(options)["drift"] == run_json(straight)["drift"]
 
 
 def _run_forever(options):
@@ -137,6 +137,7 @@ def test_killed_before_run_json_begins_anew(options):
     shutil.rmtree(options.out / "cells")
     (options.out / "run.json").unlink()
     (options.out / "slides.parquet").unlink()
+    (options.out / "duplicates.parquet").unlink()
 
     assert ran(options) == expected
 
@@ -288,6 +289,7 @@ CHANGES = {
     "decoder": "pillow",
     "runtime": "torch",
     "batch": 5,
+    "coverage": 0.9,
 }
 
 
@@ -375,13 +377,13 @@ def test_tables_without_a_run_are_left_alone(options):
 
 
 def test_every_table_carries_the_fingerprint(options):
-    """Plan, parts and slides."""
+    """Plan, parts, duplicates and slides."""
     ran(options)
     digest = run_json(options)["fingerprint"]["digest"].encode()
 
     tables = list(options.out.rglob("*.parquet"))
 
-    assert len(tables) == 6
+    assert len(tables) == 7
     assert all(pq.read_schema(path).metadata[FINGERPRINT_KEY] == digest for path in tables)
 
 

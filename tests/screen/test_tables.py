@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from engines.cells import CellFacts, CellRef, Fault, Scores, Shard
 from engines.errors import BundleError, ParityError, ResultsError, SourceError
+from screen.judge import Judge
 from screen.parts import Commit, class_columns, shard_table
 from screen.plan import Fingerprint, plan_source, read_plan
 from screen.results import ResultsFolder, open_results
 from screen.slide_rule import SlideRule
-from screen.slides import slide_table
+from screen.slides import summary
 from screen.sources.listing import Listing
 
 FINGERPRINT = Fingerprint(
@@ -32,7 +33,22 @@ FINGERPRINT = Fingerprint(
     runtime="openvino",
     precision="bf16",
     batch=8,
+    coverage=0.95,
 )
+
+
+def slide_table(cells, bundle):
+    """Summarise cells."""
+    return summary(cells, Judge(bundle, 0.95)).slides
+
+
+def part_of(shard, scores, bundle):
+    """Lay out a shard's rows."""
+    judge = Judge(bundle, 0.95)
+    return shard_table(shard, [judge.judged(item) for item in scores], judge)
+
+
+FEATURES = 256  # of the tiny network
 
 
 class Names:
@@ -128,7 +144,7 @@ def test_class_names_may_not_collide_as_columns(classes):
         class_columns(classes)
 
 
-def scores_of(shard, scored, faults=(), logits=None):
+def scores_of(shard, scored, faults=(), logits=None, features=FEATURES):
     """Score some rows of a shard by their number; the others given are at fault."""
     refs = tuple(shard.refs[row] for row in scored)
     if logits is None:
@@ -139,8 +155,8 @@ def scores_of(shard, scored, faults=(), logits=None):
         (CellFacts(4, 3, "hash", "codec"),) * len(refs),
         tuple(Fault(shard.refs[row], "undecodable", f"reason {row}") for row in faults),
         logits,
-        np.zeros((len(refs), 2), np.float16),
-        np.zeros((len(refs), 2, 1, 1), np.float16),
+        np.zeros((len(refs), features), np.float16),
+        np.zeros((len(refs), 3, 1, 2), np.float16),
     )
 
 
@@ -161,7 +177,7 @@ def test_rows_are_in_the_shards_order_with_their_own_scores(bundle, data):
         for start, stop in zip([0, *cuts], cuts, strict=False)
     ]
 
-    rows = shard_table(shard, gathered, bundle).to_pylist()
+    rows = part_of(shard, gathered, bundle).to_pylist()
 
     assert [row["path"] for row in rows] == [ref.path for ref in shard.refs]
     for number, row in enumerate(rows):
@@ -177,7 +193,7 @@ def committed(tmp_path, bundle, *scores):
     """Commit scores to a folder."""
     results = ResultsFolder(tmp_path)
     results.cells.mkdir()
-    return list(Commit(results, FINGERPRINT, bundle).stream(scores))
+    return list(Commit(results, FINGERPRINT, Judge(bundle, 0.95)).stream(scores))
 
 
 def test_a_part_appears_when_its_shard_is_whole(tmp_path, bundle):
@@ -229,7 +245,7 @@ def cells_table(bundle, rows):
     good = [n for n, (_, logit) in enumerate(rows) if logit is not None]
     logits = np.array([[rows[n][1], 0] for n in good], np.float32).reshape(-1, 2)
     bad = [n for n, (_, logit) in enumerate(rows) if logit is None]
-    return shard_table(shard, [scores_of(shard, good, bad, logits)], bundle)
+    return part_of(shard, [scores_of(shard, good, bad, logits)], bundle)
 
 
 def test_slides_add_up(bundle):
@@ -272,7 +288,7 @@ def test_the_interval_is_wilsons(bundle, count, data):
 def test_without_a_positive_class_shares_are_null(three_classes):
     """Null is not zero; the classes' own columns are there, under safe names."""
     shard = Shard(0, (CellRef("x", "s"),))
-    table = shard_table(
+    table = part_of(
         shard, [scores_of(shard, [0], logits=np.array([[0, 3, 1]], np.float32))], three_classes
     )
     (row,) = slide_table(ds.dataset(table), three_classes).to_pylist()
