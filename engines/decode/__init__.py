@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from engines.choice import Choice
+from engines.device import this_device
 from engines.errors import BackendMissingError
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
     from engines.bundle import ModelInput
     from engines.cells import Batch, Read, Shard
 
-__all__ = ["DECODERS", "DecodeOptions", "Decoder", "choose", "open_decoder"]
+__all__ = ["DECODERS", "DecodeOptions", "Decoder", "choose", "choose_device", "open_decoder"]
 
 DecoderName = Literal["dali", "pillow"]
-DecodeDevice = Literal["cpu", "gpu"]
+DEVICES = ("cpu", "gpu")
 DECODERS: tuple[DecoderName, ...] = ("dali", "pillow")
 
 
@@ -40,7 +41,7 @@ class DecodeOptions:
         max_pixels: An image of more is ``oversized`` and never decoded.
     """
 
-    device: DecodeDevice = "cpu"
+    device: str = "cpu"
     batch: int = 8
     threads: int = field(default_factory=usable_cores)
     max_pixels: int = 25_000_000
@@ -49,6 +50,8 @@ class DecodeOptions:
         """Refuse values that could only stall."""
         if min(self.batch, self.threads, self.max_pixels) < 1:
             raise ValueError(f"batch, threads and max_pixels must be at least 1, got {self}")
+        if self.device not in DEVICES:
+            raise ValueError(f"device must be cpu or gpu, got {self.device!r}")
 
 
 class Decoder(Protocol):
@@ -86,7 +89,7 @@ def choose(asked: str = "auto") -> Choice[str]:
     has_dali = _is_installed("nvidia.nvimgcodec")
     if asked == "auto":
         if has_dali:
-            return Choice("dali", "DALI's codec is installed; it decodes on the CPU here")
+            return Choice("dali", "DALI's codec is installed")
         return Choice("pillow", "DALI's codec is not installed")
     if asked == "dali" and not has_dali:
         raise BackendMissingError(
@@ -94,6 +97,41 @@ def choose(asked: str = "auto") -> Choice[str]:
             hint="pip install 'nvidia-nvimgcodec-cu13[all]', or use --decoder pillow",
         )
     return Choice(asked, "asked for")
+
+
+def choose_device(decoder: str, asked: str = "auto", *, model_on_gpu: bool) -> Choice[str]:
+    """
+    Pick where to decode: ``cpu`` or ``gpu``.
+
+    Args:
+        decoder: The one that was chosen.
+        asked: ``auto`` decodes where the model runs, if the decoder can.
+        model_on_gpu: Whether the model runs on a GPU.
+
+    Raises:
+        BackendMissingError: If the GPU was asked for and cannot decode.
+    """
+    if asked == "cpu":
+        return Choice("cpu", "asked for")
+    why_not = _why_not_on_gpu(decoder)
+    if asked == "gpu" and why_not:
+        raise BackendMissingError(
+            f"cells cannot be decoded on a GPU: {why_not}", hint="use --decode-on cpu, or auto"
+        )
+    if asked == "gpu":
+        return Choice("gpu", "asked for")
+    if not model_on_gpu:
+        return Choice("cpu", "the model runs there")
+    if why_not:
+        return Choice("cpu", why_not)
+    return Choice("gpu", "the model runs there: pixels need not cross the bus again")
+
+
+def _why_not_on_gpu(decoder: str) -> str:
+    """Return what keeps a decoder off the GPU; empty if nothing does."""
+    if decoder == "pillow":
+        return "Pillow decodes on the processor only"
+    return "" if this_device() else "there is no NVIDIA GPU that PyTorch can use"
 
 
 def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:

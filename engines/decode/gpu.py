@@ -28,6 +28,7 @@ from engines.decode.ordered import in_order
 from engines.decode.resize import resize_into
 from engines.decode.shipping import Shipper, rgb_from_bmp
 from engines.lanes import enough_memory, open_lane
+from engines.quality import quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -186,14 +187,17 @@ class DeviceDecoder:
                     good.append((cell.ref, found[1]))
                 resize_into(inputs[len(good) - len(images) : len(good)], images, self._expected)
             codec.lane.wait()  # before the images are let go, and the buffer is filled again
-        codec.lane.wait()
         pixels = inputs[: len(good)]
+        with codec.lane:
+            measured = quality(pixels).cpu().numpy()
+        codec.lane.wait()
         return Batch(
             shard=shard,
             refs=tuple(ref for ref, _ in good),
             facts=tuple(facts for _, facts in good),
             pixels=pixels if self._device.type == "cuda" else pixels.numpy(),
             faults=tuple(faults[cell.ref] for cell in opened if cell.ref in faults),
+            quality=measured,
         )
 
 

@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from engines.choice import Choice
 from engines.decode import usable_cores
-from engines.errors import BackendMissingError
+from engines.runtime.available import GPU_RUNTIMES, RUNTIMES, choose, choose_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
 
 __all__ = [
     "DEFAULT_BATCH",
+    "GPU_RUNTIMES",
     "PRECISIONS",
     "RUNTIMES",
+    "BuildProgress",
     "Runtime",
     "RuntimeOptions",
     "choose",
     "choose_precision",
+    "default_batch",
     "open_runtime",
 ]
 
-Precision = Literal["bf16", "fp32"]
-RUNTIMES = ("openvino", "torch")
-PRECISIONS = ("bf16", "fp32")
+PRECISIONS = ("fp16", "bf16", "fp32")
 DEFAULT_BATCH = 4  # cells; 8 and 16 are 14% and 20% slower on two cores, benchmarks/README.md
+GPU_BATCH = 256  # cells
+
+BuildProgress: TypeAlias = "Callable[[float, str], None]"
+"""Is told the share done (0 to 1) and the phase while an engine is built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class RuntimeOptions:
     How the model runs.
 
     Attributes:
-        precision: ``bf16`` or ``fp32``.
+        precision: One of PRECISIONS.
         batch: Cells per inference; the model is compiled for exactly this many, and padded to it.
         threads: Processor threads it may use.
     """
@@ -81,60 +84,34 @@ class Runtime(Protocol):
         ...
 
 
-def choose(asked: str = "auto") -> Choice[str]:
+def default_batch(runtime: str) -> int:
+    """Return how many cells an inference takes where the user does not say."""
+    return GPU_BATCH if runtime in GPU_RUNTIMES else DEFAULT_BATCH
+
+
+def open_runtime(
+    name: str,
+    bundle: ModelBundle,
+    options: RuntimeOptions,
+    progress: BuildProgress | None = None,
+) -> Runtime:
     """
-    Pick a runtime that works here.
+    Open the runtime called *name* for *bundle*.
 
-    Raises:
-        BackendMissingError: If the one asked for by name does not.
+    The first time, this may export the model and build an engine; *progress* is told of the latter.
     """
-    if asked not in (*RUNTIMES, "auto"):
-        raise BackendMissingError(
-            f"there is no runtime {asked!r}", hint=f"choose auto, {' or '.join(RUNTIMES)}"
-        )
-    has_openvino = find_spec("openvino") is not None
-    if asked == "auto":
-        if has_openvino:
-            return Choice("openvino", "the fastest here: no GPU runtime, OpenVINO is installed")
-        return Choice("torch", "OpenVINO is not installed")
-    if asked == "openvino" and not has_openvino:
-        raise BackendMissingError(
-            "the runtime openvino needs the package openvino",
-            hint="pip install openvino, or use --runtime torch",
-        )
-    return Choice(asked, "asked for")
-
-
-def choose_precision(runtime: str, asked: str = "auto") -> Choice[str]:
-    """
-    Pick a precision that *runtime* computes in on this machine.
-
-    Raises:
-        BackendMissingError: If the one asked for by name is not to be had.
-    """
-    usable: tuple[str, ...] = ("fp32",)
-    if runtime == "torch":
-        why = "torch is the FP32 reference"
-    else:
-        from engines.runtime.openvino import precisions
-
-        usable, why = precisions()
-    if asked == "auto":
-        return Choice(usable[0], why)
-    if asked not in usable:
-        raise BackendMissingError(
-            f"precision {asked} is not usable with the runtime {runtime} here: {why}",
-            hint=f"use --precision {usable[0]}, or auto",
-        )
-    return Choice(asked, "asked for")
-
-
-def open_runtime(name: str, bundle: ModelBundle, options: RuntimeOptions) -> Runtime:
-    """Open the runtime called *name* for *bundle*; the first time, this may export the model."""
     if name == "openvino":
         from engines.runtime.openvino import OpenVINORuntime
 
         return OpenVINORuntime(bundle, options)
+    if name == "torch-cuda":
+        from engines.runtime.cuda import TorchCudaRuntime
+
+        return TorchCudaRuntime(bundle, options)
+    if name in GPU_RUNTIMES:
+        from engines.runtime.tensorrt import TensorRTRuntime
+
+        return TensorRTRuntime(name, bundle, options, progress)
     from engines.runtime.torch import TorchRuntime
 
     return TorchRuntime(bundle, options)

@@ -9,6 +9,7 @@ keeps the batch until it is done, so the pixels of a decoder stay while they are
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -26,19 +27,35 @@ if TYPE_CHECKING:
     from engines.lanes import Lane
     from engines.runtime import RuntimeOptions
 
-__all__ = ["Bind", "DeviceRuntime", "Slot"]
+__all__ = ["CUDA", "Bind", "Bound", "DeviceRuntime", "Slot"]
+
+CUDA = torch.device("cuda", 0)
 
 IN_FLIGHT = 3  # one computes, one waits behind it, one is being read or filled
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """
+    A model tied to a slot's memory.
+
+    Attributes:
+        work: Called inside the slot's lane, enqueues what scores the slot's pixels.
+        outputs: Where it leaves logits, features and evidence.
+        capturable: Whether the work can be captured as a CUDA graph.
+    """
+
+    work: Callable[[], None]
+    outputs: tuple[Tensor, ...]
+    capturable: bool = True
 
 
 class Bind(Protocol):
     """Ties a model to a slot's memory."""
 
-    def __call__(
-        self, pixels: Tensor, lane: Lane, /
-    ) -> tuple[Callable[[], None], tuple[Tensor, ...]]:
+    def __call__(self, pixels: Tensor, lane: Lane, /) -> Bound:
         """
-        Return work that, called inside *lane*, scores *pixels*, and where it leaves the outputs.
+        Tie it to *pixels* and *lane*; called inside the lane.
 
         Args:
             pixels: ``(batch, H, W, 3)`` uint8 on the lane's device; its contents change.
@@ -57,9 +74,10 @@ class Slot:
         self.staged = lane.host_tensor(shape, torch.uint8)
         with lane:
             self.pixels = torch.zeros(shape, dtype=torch.uint8, device=lane.device)
-            work, self.outputs = bind(self.pixels, lane)
+            bound = bind(self.pixels, lane)
         lane.wait()
-        self._work = lane.captured(work)
+        self.outputs = bound.outputs
+        self._work = lane.captured(bound.work) if bound.capturable else bound.work
         self.landed = tuple(lane.host_tensor(each.shape, each.dtype) for each in self.outputs)
 
     def start(self, batch: Batch) -> None:

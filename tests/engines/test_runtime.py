@@ -4,33 +4,77 @@ from __future__ import annotations
 
 import hashlib
 
+import fake_tensorrt
 import numpy as np
 import pytest
+import torch
 
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
-from engines.errors import BackendMissingError
+from engines.errors import BackendMissingError, DeviceError, EngineBuildError
 from engines.parity import DP_LIMIT
 from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
+from engines.runtime.cuda import TorchCudaRuntime
+from engines.runtime.device import IN_FLIGHT
+from engines.runtime.tensorrt import TensorRTRuntime
 from engines.trust import probabilities
 
 BATCH = 4
-EVIDENCE_TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2}
+EVIDENCE_TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
+CPU = torch.device("cpu")
+ON_GPU = [
+    ("torch-cuda", "fp32"),
+    ("torch-cuda", "fp16"),
+    ("torch-cuda", "bf16"),
+    ("tensorrt", "fp32"),
+    ("tensorrt", "fp16"),
+    ("tensorrt-rtx", "fp16"),
+]
 
 
 @pytest.fixture(
-    params=[("torch", "fp32"), ("openvino", "fp32"), ("openvino", "bf16")],
+    params=[
+        ("torch", "fp32"),
+        ("openvino", "fp32"),
+        ("openvino", "bf16"),
+        ("lane", "fp32"),
+        ("lane", "fp16"),
+        ("lane", "bf16"),
+        ("lane-tensorrt", "fp16"),
+        *(pytest.param(each, marks=pytest.mark.gpu) for each in ON_GPU),
+    ],
     ids="-".join,
     scope="module",
 )
-def runtime(request, bundle):
-    """Each runtime at each precision."""
+def runtime(request, bundle, tmp_path_factory):
+    """Each runtime at each precision; ``lane`` is one for GPUs, working on the processor."""
     name, precision = request.param
+    options = RuntimeOptions(precision=precision, batch=BATCH, threads=2)
+    if name == "lane":
+        return TorchCudaRuntime(bundle, options, CPU)
+    if name == "lane-tensorrt":
+        return on_fake_tensorrt(bundle, options, tmp_path_factory.mktemp("plan"))
     try:
         choose(name)
         choose_precision(name, precision)
     except BackendMissingError as error:
         pytest.skip(str(error))
-    return open_runtime(name, bundle, RuntimeOptions(precision=precision, batch=BATCH, threads=2))
+    return open_runtime(name, bundle, options)
+
+
+def on_fake_tensorrt(bundle, options, folder, plans=(fake_tensorrt.GOOD,), discarded=None):
+    """Open TensorRT's runtime on a fake that gives these plans, one after the other."""
+    plans = iter(plans)
+    discarded = [] if discarded is None else discarded
+    with pytest.MonkeyPatch.context() as patch:
+        module = "engines.runtime.tensorrt."
+        fake = fake_tensorrt.installed(bundle, options.precision)
+        patch.setattr(module + "open_flavour", lambda _: fake)
+        patch.setattr(
+            module + "engine_for",
+            lambda *_, **__: fake_tensorrt.engine(folder, next(plans)),
+        )
+        patch.setattr(module + "discard", lambda _, why: discarded.append(why))
+        return TensorRTRuntime("tensorrt-rtx", bundle, options, device=CPU)
 
 
 def batch_of(pixels, name="cell", faults=0):
@@ -187,3 +231,96 @@ def test_an_absent_precision_is_refused_by_name():
     """The reference computes in float32 only, and says so."""
     with pytest.raises(BackendMissingError, match="bf16 is not usable with the runtime torch"):
         choose_precision("torch", "bf16")
+
+
+@pytest.fixture(params=["lane", pytest.param("torch-cuda", marks=pytest.mark.gpu)])
+def in_slots(request, bundle):
+    """A runtime with slots."""
+    options = RuntimeOptions(precision="fp16", batch=BATCH)
+    device = CPU if request.param == "lane" else torch.device("cuda", 0)
+    return TorchCudaRuntime(bundle, options, device)
+
+
+@torch.inference_mode()
+def poison(slot, value):
+    """Fill all of a slot's memory."""
+    for buffer in (slot.pixels, slot.staged, *slot.outputs, *slot.landed):
+        buffer.fill_(value if buffer.is_floating_point() else int(np.nan_to_num(value)))
+    if slot.lane.handle:
+        torch.cuda.synchronize()
+
+
+def test_poisoned_buffers_show_in_no_score(in_slots):
+    """Whatever was left in a slot's memory before, on either side, its scores are the same."""
+    batches = [batch_of(noise(n % BATCH + 1, n)) for n in range(9)]
+    expected = [item.logits for item in in_slots.stream(batches)]
+
+    for value in (0, 255, float("nan")):
+        for slot in in_slots.slots:
+            poison(slot, value)
+        again = [item.logits for item in in_slots.stream(batches)]
+        assert all(np.array_equal(one, two) for one, two in zip(expected, again, strict=True))
+
+
+def test_pixels_may_come_as_tensors_of_the_device(in_slots):
+    """What a decoder left on the device scores as the same pixels from the host do."""
+    images = [noise(n % BATCH + 1, n) for n in range(9)]
+    device = in_slots.slots[0].lane.device
+    from_host = [item.logits for item in in_slots.stream(batch_of(each) for each in images)]
+
+    on_device = (batch_of(torch.from_numpy(each).to(device)) for each in images)
+    from_device = [item.logits for item in in_slots.stream(on_device)]
+
+    assert all(np.array_equal(one, two) for one, two in zip(from_host, from_device, strict=True))
+
+
+def test_batches_are_kept_while_they_are_in_flight(in_slots):
+    """A slot holds on to its batch, whose pixels the device may still be reading."""
+    stream = in_slots.stream(batch_of(noise(2, n)) for n in range(9))
+
+    next(stream)
+
+    assert sum(slot.batch is not None for slot in in_slots.slots) == IN_FLIGHT - 1
+    stream.close()
+
+
+def test_a_plan_that_does_not_load_is_built_anew_once(bundle, tmp_path):
+    """The cache is told to discard it, with what TensorRT said."""
+    discarded = []
+    plans = (fake_tensorrt.BAD, fake_tensorrt.GOOD)
+
+    runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path, plans, discarded)
+
+    (scores,) = runtime.stream([batch_of(noise(3))])
+    assert len(scores.logits) == 3
+    assert len(discarded) == 1
+    assert "the plan does not load" in discarded[0]
+
+
+def test_a_plan_that_never_loads_is_an_error(bundle, tmp_path):
+    """Once is enough: the second failure is the user's to see."""
+    with pytest.raises(EngineBuildError, match="the plan does not load"):
+        on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path, [fake_tensorrt.BAD] * 2)
+
+
+def test_a_plan_that_does_not_run_is_an_error(bundle, tmp_path):
+    """TensorRT answers False and nothing else; no score comes of it."""
+    runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+    for slot in runtime.slots:
+        slot.lane.handle = 1  # another stream than the fake takes
+
+    with pytest.raises(EngineBuildError, match="the plan did not run"):
+        list(runtime.stream([batch_of(noise(3))]))
+
+
+def test_memory_that_runs_out_is_an_error_with_a_way_out(bundle, monkeypatch):
+    """A batch too large for the GPU names the batch."""
+
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(TorchCudaRuntime, "_bound", full)
+
+    with pytest.raises(DeviceError, match="a batch of 4: CUDA out of memory") as caught:
+        TorchCudaRuntime(bundle, RuntimeOptions(batch=4), CPU)
+    assert "--batch" in caught.value.hint

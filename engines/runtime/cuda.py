@@ -1,0 +1,57 @@
+"""PyTorch on a GPU: half precision, channels last, one CUDA graph a slot."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from engines.lanes import enough_memory
+from engines.network import serving_graph
+from engines.runtime.device import CUDA, Bound, DeviceRuntime
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engines.bundle import ModelBundle
+    from engines.lanes import Lane
+    from engines.runtime import RuntimeOptions
+
+__all__ = ["TorchCudaRuntime"]
+
+
+class TorchCudaRuntime(DeviceRuntime):
+    """
+    A Runtime (see ``engines.runtime``) that needs nothing but PyTorch.
+
+    cuDNN may neither search for algorithms (what it finds differs from start to start, and so
+    would the scores) nor round float32 to TF32.
+    """
+
+    name = "torch-cuda"
+    version = f"torch {torch.__version__}"
+
+    def __init__(
+        self, bundle: ModelBundle, options: RuntimeOptions, device: torch.device = CUDA
+    ) -> None:
+        """Build the serving graph on *device* and tie it to the slots."""
+        with enough_memory("the model", "another GPU"):
+            graph = serving_graph(bundle, precision=options.precision)
+            self._graph = graph.to(device).to(memory_format=torch.channels_last)
+        with (
+            torch.inference_mode(),
+            torch.backends.cudnn.flags(
+                enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+            ),
+        ):
+            super().__init__(bundle, options, self._bound, device)
+
+    def _bound(self, pixels: Tensor, _: Lane) -> Bound:
+        """Give the graph's outputs places that stay."""
+        outputs = tuple(torch.empty_like(output) for output in self._graph(pixels))
+
+        def work() -> None:
+            for place, output in zip(outputs, self._graph(pixels), strict=True):
+                place.copy_(output)
+
+        return Bound(work, outputs)

@@ -1,0 +1,107 @@
+"""TensorRT's runtime as far as ours uses it, on the processor: its contexts run PyTorch."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from engines.flavours import FLAVOURS, Installed
+from engines.network import serving_graph
+
+GOOD, BAD = b"a plan", b"not a plan"
+TYPES = {"logits": "FLOAT", "features": "HALF", "evidence": "HALF"}
+
+
+class Logger:
+    """A logger to derive from."""
+
+    Severity = SimpleNamespace(INTERNAL_ERROR=0, ERROR=1)
+
+
+def installed(bundle, precision):
+    """Return a flavour whose plans compute what *bundle* means."""
+    graph = serving_graph(bundle, precision=precision)
+
+    class Runtime:
+        def __init__(self, logger):
+            self.logger = logger
+
+        def deserialize_cuda_engine(self, plan):
+            return Engine(graph) if plan == GOOD else None
+
+    trt = SimpleNamespace(Runtime=Runtime, ILogger=Logger, __name__="fake")
+    flavour = next(flavour for flavour in FLAVOURS if flavour.name == "tensorrt-rtx")
+    return Installed(flavour, Hashable(trt), "1.2.3")
+
+
+class Hashable:
+    """Gives a namespace an identity, as a module has."""
+
+    def __init__(self, namespace):
+        """Take its names."""
+        self.__dict__.update(vars(namespace))
+
+
+def engine(folder, plan=GOOD):
+    """Return what the cache would: something with a plan on disk."""
+    path = Path(folder) / "engine.plan"
+    path.write_bytes(plan)
+    return SimpleNamespace(path=path)
+
+
+class Engine:
+    """A deserialised plan."""
+
+    def __init__(self, graph):
+        """Hold the network."""
+        self.graph = graph
+
+    def create_execution_context(self):
+        """Give a context of its own."""
+        return Context(self.graph)
+
+    def get_tensor_dtype(self, name):
+        """Name an output's type."""
+        return SimpleNamespace(name=TYPES[name])
+
+
+class Context:
+    """Reads and writes the addresses that it is given, and knows nothing else of the caller."""
+
+    def __init__(self, graph):
+        """Hold the network."""
+        self.graph = graph
+        self.addresses = {}
+        self.shape = None
+
+    def set_input_shape(self, name, shape):
+        """Take the shape."""
+        self.shape = shape
+        return name == "pixels"
+
+    def get_tensor_shape(self, name):
+        """Work an output's shape out."""
+        assert self.shape is not None
+        outputs = self.graph(torch.zeros(self.shape, dtype=torch.uint8))
+        return dict(zip(TYPES, outputs, strict=True))[name].shape
+
+    def set_tensor_address(self, name, address):
+        """Note where a tensor lies."""
+        self.addresses[name] = address
+        return True
+
+    def execute_async_v3(self, handle):
+        """Run at once; refuse any stream but none."""
+        size = int(np.prod(self.shape))
+        raw = (ctypes.c_uint8 * size).from_address(self.addresses["pixels"])
+        pixels = torch.frombuffer(raw, dtype=torch.uint8).view(self.shape)
+        for name, output in zip(TYPES, self.graph(pixels), strict=True):
+            dense = output.detach().contiguous()
+            ctypes.memmove(
+                self.addresses[name], dense.data_ptr(), dense.numel() * dense.element_size()
+            )
+        return handle == 0
