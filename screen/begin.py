@@ -20,19 +20,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.bundle import ModelBundle
+    from engines.runtime import BuildProgress
     from screen.sources import Source
 
 __all__ = ["begin"]
 
 
-def begin(options: RunOptions, bundle: ModelBundle, source: Source, results: ResultsFolder) -> Job:
+def begin(
+    options: RunOptions,
+    bundle: ModelBundle,
+    source: Source,
+    results: ResultsFolder,
+    progress: BuildProgress | None = None,
+) -> Job:
     """
     Begin a run, or go on with the same one; the caller holds the lock.
+
+    Where an engine has to be built first, *progress* is told of it.
 
     Raises:
         ResultsError: If the folder belongs to another run.
     """
-    beginning = Beginning(options, bundle, source, results)
+    beginning = Beginning(options, bundle, source, results, progress)
     if options.restart:
         return beginning.anew(results.discardable())
     earlier = results.read_run()
@@ -49,6 +58,7 @@ class Beginning:
     bundle: ModelBundle
     source: Source
     results: ResultsFolder
+    progress: BuildProgress | None
 
     @property
     def _judge(self) -> Judge:
@@ -115,7 +125,7 @@ class Beginning:
 
     def _opener(self, plan: Plan) -> Opener:
         """Say what stages are opened for."""
-        return Opener(self.options, self.bundle, self.source, plan)
+        return Opener(self.options, self.bundle, self.source, plan, self.progress)
 
     def _fingerprint(self, plan: Plan, settings: Settings) -> Fingerprint:
         """Put together what can change a row."""
@@ -126,6 +136,7 @@ class Beginning:
             slide_rule=self.options.slide.text,
             shard_cells=settings.shard_cells.value,
             decoder=settings.decoder.value,
+            decode_on=settings.decode_on.value,
             max_pixels=self.options.max_pixels,
             runtime=settings.runtime.value,
             precision=settings.precision.value,

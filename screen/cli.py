@@ -117,21 +117,31 @@ def cli() -> None:
     help="What decodes images.",
 )
 @click.option(
+    "--decode-on",
+    type=click.Choice(["auto", "cpu", "gpu"]),
+    default="auto",
+    show_default=True,
+    help="Where dali decodes; auto: where the model runs.",
+)
+@click.option(
     "--runtime",
-    type=click.Choice(["auto", "openvino", "torch"]),
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "torch-cuda", "openvino", "torch"]),
     default="auto",
     show_default=True,
     help="What runs the model.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "bf16", "fp32"]),
+    type=click.Choice(["auto", "fp16", "bf16", "fp32"]),
     default="auto",
     show_default=True,
     help="What it computes in; auto gives way to fp32 if parity misses.",
 )
 @click.option(
-    "--batch", type=click.IntRange(1, 4096), show_default="4", help="Cells per inference."
+    "--batch",
+    type=click.IntRange(1, 4096),
+    show_default="256 on a GPU, else 4",
+    help="Cells per inference.",
 )
 @click.option(
     "--shard-cells",
@@ -293,7 +303,7 @@ def _exports_announced(*, quiet: bool) -> Iterator[None]:
     """Say so when a model is exported, which takes a while and happens once."""
     handler = logging.Handler()
     handler.emit = lambda record: _say(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("engines.export")
+    log = logging.getLogger("engines")
     log.setLevel(logging.WARNING if quiet else logging.INFO)
     log.addHandler(handler)
     try:

@@ -113,6 +113,13 @@ class BarWatch:
         """Leave the bar as it is."""
         self._progress.stop()
 
+    def building(self, share: float, phase: str) -> None:
+        """Show how far the engine is; the phase's name means something to its maker only."""
+        del phase
+        self._progress.update(
+            self._task, description="building an engine, %", total=100, completed=int(100 * share)
+        )
+
     def begun(self, job: Job) -> None:
         """Say what was chosen; start counting from what is already done."""
         for line in choice_lines(job.record):
@@ -149,7 +156,7 @@ class LineWatch:
     def __init__(self, say: Callable[[str], None]) -> None:
         """Print with *say*."""
         self._say = say
-        self._total = self._done = self._bad = self._new = 0
+        self._total = self._done = self._bad = self._new = self._built = 0
         self._start = self._last = self._now = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -160,6 +167,12 @@ class LineWatch:
         """Say where it ended."""
         if self._total:
             self._line()
+
+    def building(self, share: float, phase: str) -> None:
+        """Say so at every tenth."""
+        if int(share * 10) > self._built:
+            self._built = int(share * 10)
+            self._say(f"building an engine: {self._built}0% ({printable(phase)})")
 
     def begun(self, job: Job) -> None:
         """Say what was chosen."""

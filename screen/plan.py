@@ -44,6 +44,7 @@ class Fingerprint:
     slide_rule: str
     shard_cells: int
     decoder: str
+    decode_on: str
     max_pixels: int
     runtime: str
     precision: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from engines import parity
 from engines.cells import Shard
-from engines.choice import Choice
 from engines.decode import DecodeOptions, open_decoder
-from engines.errors import ParityError
+from engines.device import this_device
+from engines.errors import BackendMissingError, DeviceError, EngineBuildError, ParityError
 from engines.runtime import RuntimeOptions, open_runtime
+from screen.fallback import in_float32, next_decoder, next_runtime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from engines.bundle import ModelBundle
     from engines.cells import Batch
     from engines.decode import Decoder
-    from engines.runtime import Runtime
+    from engines.errors import UserError
+    from engines.runtime import BuildProgress, Runtime
     from screen.plan import Plan
     from screen.settings import RunOptions, Settings
     from screen.sources import Source
@@ -42,6 +44,8 @@ PACKAGES = (
     "openvino",
     "pillow",
     "simplejpeg",
+    "tensorrt-cu13",
+    "tensorrt-rtx",
     "timm",
     "torch",
     "xxhash",
@@ -76,6 +80,7 @@ class Opener:
     bundle: ModelBundle
     source: Source
     plan: Plan
+    progress: BuildProgress | None = None
 
     def open(self, settings: Settings, *, may_fall_back: bool) -> Stages:
         """
@@ -88,15 +93,16 @@ class Opener:
         Raises:
             ParityError: If what was asked for, or float32, is not within its limits.
         """
-        may = may_fall_back and self.options.decoder == "auto"
-        decoder, settings, batches, pixels = self._agreeing_decoder(settings, may_fall_back=may)
+        decoder, settings, batches, pixels = self._agreeing_decoder(
+            settings, may_fall_back=may_fall_back
+        )
         if not batches:
             verdict = {"verdict": "not measured", "why": "no cell could be decoded", **machine()}
             unknown = {"decode": None, "engine": None}
-            return self._stages(settings, verdict, unknown, decoder, self._runtime(settings))
-        may = may_fall_back and self.options.precision == "auto"
+            runtime, settings = self._working_runtime(settings, may_fall_back=may_fall_back)
+            return self._stages(settings, verdict, unknown, decoder, runtime)
         runtime, settings, scores, engine = self._agreeing_runtime(
-            settings, batches, may_fall_back=may
+            settings, batches, may_fall_back=may_fall_back
         )
         verdict = {
             "verdict": "agrees",
@@ -130,17 +136,22 @@ class Opener:
     ) -> tuple[Decoder, Settings, list[Batch], parity.PixelAgreement | None]:
         """Open the decoder, decode the sample; where it was ours to choose, fall back to Pillow."""
         decoder = self._decoder(settings.decoder.value, settings)
-        batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
-        pixels = parity.compare_decoder(self._decoder("pillow", settings), batches)
-        if pixels is None or pixels.holds:
-            return decoder, settings, batches, pixels
-        if not may_fall_back:
-            raise ParityError(
+        missed: UserError
+        try:
+            batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
+            pixels = parity.compare_decoder(self._decoder("pillow", settings), batches)
+            if pixels is None or pixels.holds:
+                return decoder, settings, batches, pixels
+            missed = ParityError(
                 f"the decoder {decoder.name} disagrees with Pillow; {pixels}",
                 hint="look at that file; --decoder pillow reads it by the reference's rules",
             )
-        settings = replace(settings, decoder=Choice("pillow", f"fell back: {pixels}"))
-        return self._agreeing_decoder(settings, may_fall_back=False)
+        except DeviceError as error:
+            missed = error
+        following = next_decoder(settings, self.options, str(missed)) if may_fall_back else None
+        if following is None:
+            raise missed
+        return self._agreeing_decoder(following, may_fall_back=may_fall_back)
 
     def _agreeing_runtime(
         self, settings: Settings, batches: Sequence[Batch], *, may_fall_back: bool
@@ -149,19 +160,36 @@ class Opener:
         options = RuntimeOptions(batch=settings.batch.value, threads=settings.threads.value)
         expected, _ = _timed_logits(open_runtime("torch", self.bundle, options), batches)
         refs = [ref for batch in batches for ref in batch.refs]
+        may = may_fall_back and self.options.precision == "auto"
         while True:
-            runtime = self._runtime(settings)
+            runtime, settings = self._working_runtime(settings, may_fall_back=may_fall_back)
             logits, rate = _timed_logits(runtime, batches)
             agreement = parity.score_agreement(
                 refs, logits, expected, bundle=self.bundle, precision=settings.precision.value
             )
             if agreement.holds:
                 return runtime, settings, agreement, rate
-            settings = _in_float32(settings, agreement, may_fall_back=may_fall_back)
+            settings = in_float32(settings, agreement, may_fall_back=may)
+
+    def _working_runtime(
+        self, settings: Settings, *, may_fall_back: bool
+    ) -> tuple[Runtime, Settings]:
+        """Open the runtime; where it was ours to choose, fall back to the next on the GPU."""
+        tried: frozenset[str] = frozenset()
+        while True:
+            try:
+                return self._runtime(settings), settings
+            except (BackendMissingError, DeviceError, EngineBuildError) as error:
+                tried |= {settings.runtime.value}
+                following = next_runtime(settings, self.options, str(error), tried)
+                if following is None or not may_fall_back:
+                    raise
+                settings = following
 
     def _decoder(self, name: str, settings: Settings) -> Decoder:
         """Open a decoder that makes batches of the runtime's size."""
         options = DecodeOptions(
+            device=settings.decode_on.value,
             batch=settings.batch.value,
             threads=settings.threads.value,
             max_pixels=self.options.max_pixels,
@@ -175,7 +203,7 @@ class Opener:
             batch=settings.batch.value,
             threads=settings.threads.value,
         )
-        return open_runtime(settings.runtime.value, self.bundle, options)
+        return open_runtime(settings.runtime.value, self.bundle, options, self.progress)
 
 
 def _timed_logits(
@@ -201,25 +229,16 @@ def _decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
 
 def machine() -> dict[str, Any]:
     """Say where and with what: a verdict holds for exactly this."""
+    gpu = this_device()
     return {
-        "machine": {"node": platform.node(), "system": platform.platform(), "cpu": _cpu_name()},
+        "machine": {
+            "node": platform.node(),
+            "system": platform.platform(),
+            "cpu": _cpu_name(),
+            "gpu": asdict(gpu) if gpu else None,
+        },
         "versions": {name: _installed(name) for name in PACKAGES},
     }
-
-
-def _in_float32(
-    settings: Settings, missed: parity.ScoreAgreement, *, may_fall_back: bool
-) -> Settings:
-    """Return the same settings in float32, or raise where there is nothing to fall back to."""
-    if settings.precision.value == "fp32":
-        hint = "it computes something else than the bundle's network; try --runtime torch"
-    elif not may_fall_back:
-        hint = "pass --precision fp32 and a new --out"
-    else:
-        return replace(settings, precision=Choice("fp32", f"fell back: {missed}"))
-    raise ParityError(
-        f"the runtime {settings.runtime.value} disagrees with PyTorch; {missed}", hint=hint
-    )
 
 
 def _installed(package: str) -> str | None:

@@ -26,6 +26,10 @@ __all__ = ["Watch", "run"]
 class Watch(Protocol):
     """Is told what happens between shards; a progress display, for one."""
 
+    def building(self, share: float, phase: str) -> None:
+        """An engine is being built: the share done, 0 to 1, and what is being done."""
+        ...
+
     def begun(self, job: Job) -> None:
         """Everything is settled and checked; screening starts."""
         ...
@@ -38,6 +42,9 @@ class Watch(Protocol):
 @dataclass(frozen=True, slots=True)
 class Silent:
     """A Watch that keeps it to itself."""
+
+    def building(self, share: float, phase: str) -> None:
+        """Say nothing."""
 
     def begun(self, job: Job) -> None:
         """Say nothing."""
@@ -66,7 +73,7 @@ def run(options: RunOptions, watch: Watch | None = None) -> Iterator[ShardDone]:
     source = open_source(options.source)
     results = ResultsFolder(options.out)
     with results.locked():
-        job = begin(options, bundle, source, results)
+        job = begin(options, bundle, source, results, watch.building)
         watch.begun(job)
         start = time.perf_counter()
         cells = 0

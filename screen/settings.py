@@ -10,7 +10,7 @@ import engines.runtime
 from engines.bundle import DEFAULT_BUNDLE
 from engines.choice import Choice
 from engines.decode import usable_cores
-from engines.runtime import DEFAULT_BATCH
+from engines.runtime import GPU_RUNTIMES, default_batch
 from screen.flags import Thresholds
 from screen.slide_rule import SlideRule
 
@@ -35,8 +35,9 @@ class RunOptions:
         out: Results folder.
         model: Bundle.
         decoder: ``auto``, ``dali`` or ``pillow``.
-        runtime: ``auto``, ``openvino`` or ``torch``.
-        precision: ``auto``, ``bf16`` or ``fp32``.
+        decode_on: ``auto``, ``cpu`` or ``gpu``.
+        runtime: ``auto``, or one of ``engines.runtime.RUNTIMES``.
+        precision: ``auto``, or one of ``engines.runtime.PRECISIONS``.
         batch: Cells per inference; None for the runtime's best.
         shard_cells: Cells per part file; None for at least 64 batches.
         threads: Processor threads; None for all cores.
@@ -51,6 +52,7 @@ class RunOptions:
     out: Path
     model: Path = DEFAULT_BUNDLE
     decoder: str = AUTO
+    decode_on: str = AUTO
     runtime: str = AUTO
     precision: str = AUTO
     batch: int | None = None
@@ -77,6 +79,7 @@ class Settings:
     """What will run; the choices that were not the user's say why."""
 
     decoder: Choice[str]
+    decode_on: Choice[str]
     runtime: Choice[str]
     precision: Choice[str]
     batch: Choice[int]
@@ -90,7 +93,8 @@ class Settings:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Settings:
         """Read it back."""
-        return cls(**{name: Choice(**choice) for name, choice in record.items()})
+        before = {"decode_on": {"value": "cpu", "reason": "there was no other way"}}
+        return cls(**{name: Choice(**choice) for name, choice in {**before, **record}.items()})
 
     def contradiction(self, options: RunOptions) -> tuple[str, Any, Any] | None:
         """Return name, value here and value asked of the first choice *options* make otherwise."""
@@ -120,10 +124,14 @@ def settle(options: RunOptions) -> Settings:
         BackendMissingError: If what was asked for by name does not work here.
     """
     runtime = engines.runtime.choose(options.runtime)
-    batch = _number(options.batch, DEFAULT_BATCH, "the default of this runtime")
+    decoder = engines.decode.choose(options.decoder)
+    batch = _number(options.batch, default_batch(runtime.value), "the default of this runtime")
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
     return Settings(
-        decoder=engines.decode.choose(options.decoder),
+        decoder=decoder,
+        decode_on=engines.decode.choose_device(
+            decoder.value, options.decode_on, model_on_gpu=runtime.value in GPU_RUNTIMES
+        ),
         runtime=runtime,
         precision=engines.runtime.choose_precision(runtime.value, options.precision),
         batch=batch,
