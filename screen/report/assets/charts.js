@@ -11,6 +11,7 @@ const charts = (() => {
     if (!place || !place.clientWidth) return;
     const chart = make(Math.min(place.clientWidth, 760));
     chart.setAttribute("role", "img");
+    for (const mark of chart.querySelectorAll("[aria-label]")) mark.removeAttribute("aria-label"); // an image has no parts
     place.replaceChildren(chart);
     drawn.set(id, make);
   };
@@ -60,7 +61,7 @@ const charts = (() => {
 
   const reliability = () => {
     const bins = report.charts.reliability;
-    if (!bins) return;
+    if (!bins?.length) return;
     put("chart-reliability", (width) => Plot.plot({
       width: Math.min(width, 360), height: Math.min(width, 360), ...roomBelow, ariaLabel: `Reliability over ${bins.length} bins of probability`,
       x: { ...below, domain: [0, 1], label: "mean probability", grid: true }, y: { domain: [0, 1], label: "share observed", grid: true },

@@ -91,7 +91,7 @@
     const rows = slide.faults.map((texts) => element("tr", {}, element("th", { scope: "row" }, element("bdi", {}, texts[0])), element("td", {}, texts[1]), element("td", {}, texts[2])));
     const head = element("thead", {}, element("tr", {}, ...["Cell", "Status", "Why"].map((title) => element("th", { scope: "col" }, title))));
     const table = element("table", {}, element("caption", {}, `${slide.faults.length.toLocaleString("en")} of ${slide.unscored.toLocaleString("en")} cells without a score, by name`), head, element("tbody", {}, ...rows));
-    return element("section", { "aria-labelledby": "faults" }, element("h3", { id: "faults" }, "Could not be scored"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-labelledby": "faults" }, table));
+    return element("section", { "aria-labelledby": "faults" }, element("h3", { id: "faults" }, "Could not be scored"), element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Table of cells without a score" }, table));
   };
 
   const evidenceBar = (slide) => {

@@ -1,0 +1,279 @@
+"""
+What a report of a large run takes: time, memory, and the size of the file.
+
+The results are made up: a million cells of a thousand slides in parts of 4,096, with probabilities,
+prediction sets, distances, quality and 7 x 7 evidence maps at random, and a label for every cell.
+Pictures are real work: for each cell that the report will show there is a BMP of 450 x 450 pixels,
+C-NMC's format (hard links of 32 drawn cells). Timed is ``slidescreen report``, a process of its
+own, from start to exit; processor seconds and peak memory are what the kernel says (getrusage).
+
+    python benchmarks/report.py
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import xxhash
+from material import REPOSITORY
+from page import print_setting, print_table
+
+sys.path.insert(0, str(REPOSITORY / "examples"))
+
+from draw_cells import draw_cell
+
+from screen.report.material import gather
+from screen.results import FINGERPRINT_KEY, ResultsFolder, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MIB = 2**20
+PART_CELLS = 4096
+PICTURES = 32
+PLACES = 7
+TIME_GOAL, SIZE_GOAL = 60, 15  # seconds, MB
+MARK = {FINGERPRINT_KEY: b"made up"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Seconds, those of processors, peak resident bytes, bytes written, and what was said."""
+
+    seconds: float
+    busy: float
+    peak: int
+    size: int
+    said: str
+
+
+def main() -> None:
+    """Make results, report on them, print the table."""
+    asked = _asked()
+    with tempfile.TemporaryDirectory() as folder:
+        results, source = ResultsFolder(Path(folder) / "results"), Path(folder) / "cells"
+        make(results, source, asked.slides, asked.cells)
+        lay_pictures(results, source)
+        labels = write_labels(results, asked)
+        done = [measured(results), measured(results, "--labels", str(labels))]
+    rows = [
+        (
+            name,
+            f"{each.seconds:.1f}",
+            f"{each.busy:.1f}",
+            f"{each.peak / MIB:,.0f}",
+            f"{each.size / 1e6:.1f}",
+            each.said.rpartition(", ")[2],
+        )
+        for name, each in zip(("as it is", "with labels"), done, strict=True)
+    ]
+    header = ("report", "seconds", "processor s", "peak MiB", "MB", "pictures")
+    print_table(f"{asked.cells:,} cells of {asked.slides:,} slides", header, rows)
+    slow = max(each.seconds for each in done) > TIME_GOAL
+    large = max(each.size for each in done) > SIZE_GOAL * 1e6
+    print(f"\ngoal, under {TIME_GOAL} s and {SIZE_GOAL} MB: {'missed' if slow or large else 'met'}")
+    print_setting(small=asked.small)
+
+
+def _asked() -> Asked:
+    """Read the command line."""
+    parser = ArgumentParser(description="What a report of a large run takes.")
+    parser.add_argument("--small", action="store_true", help="try it out; numbers mean nothing")
+    small = parser.parse_args().small
+    return Asked(20, 10_000, small) if small else Asked(1_000, 1_000_000, small)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How much to make."""
+
+    slides: int
+    cells: int
+    small: bool
+
+
+def make(results: ResultsFolder, source: Path, slides: int, cells: int) -> None:
+    """Write parts, slides and run.json."""
+    results.cells.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    hashes = draw_pictures(source)
+    places = json.dumps({"height": PLACES, "width": PLACES}).encode()
+    counts = np.zeros((slides, 4), np.int64)
+    for part, start in enumerate(range(0, cells, PART_CELLS)):
+        row = np.arange(start, min(start + PART_CELLS, cells))
+        slide = row * slides // cells
+        table, sums = part_table(random, row, slide, hashes)
+        write_table(table, results.part(part), {**MARK, b"slidescreen.evidence": places})
+        np.add.at(counts, slide, sums)
+    write_table(slide_table(counts), results.slides, MARK)
+    results.write_run(record(source, cells, slides))
+
+
+def names(row: np.ndarray, slide: np.ndarray) -> list[str]:
+    """Return paths."""
+    pairs = zip(slide.tolist(), row.tolist(), strict=True)
+    return [f"slide-{slide:04}/cell-{row:07}.bmp" for slide, row in pairs]
+
+
+def part_table(
+    random: np.random.Generator, row: np.ndarray, slide: np.ndarray, hashes: Sequence[str]
+) -> tuple[pa.Table, np.ndarray]:
+    """Return the rows of a part, and of each: 1, scored, called, likeliest the first class."""
+    count = len(row)
+    scored = random.random(count) > 0.002
+    chance = np.clip(random.beta(1 + 4 * (slide % 10) / 10, 4), 0.001, 0.999).astype(np.float32)
+    called = scored & (chance >= 0.4)
+    first = scored & (chance > 0.5)
+    missing = ~scored
+    p = random.random(count).astype(np.float32)
+
+    def column(values: np.ndarray) -> pa.Array:
+        return pa.array(values, mask=missing)
+
+    quality = {
+        name: column(random.gamma(4, 0.1, count).astype(np.float32))
+        for name in ("focus", "exposure", "clipped", "foreground", "stain_shift")
+    }
+    evidence = random.normal(0, 2, count * PLACES**2).astype(np.float32)
+    table = pa.table(
+        {
+            "path": names(row, slide),
+            "slide": [f"slide-{each:04}" for each in slide.tolist()],
+            "status": np.where(scored, "ok", "undecodable").tolist(),
+            "error": pa.array(np.full(count, "truncated"), mask=scored),
+            "content_hash": [hashes[each % PICTURES] for each in row.tolist()],
+            "predicted": column(np.where(first, "all", "hem")),
+            "positive": column(called),
+            "prob_all": column(chance),
+            "prob_hem": column(1 - chance),
+            "prediction_set": [["all"] if each > 0.9 else ["all", "hem"] for each in chance],
+            "abstained": column(chance <= 0.9),
+            "ood_score": column(-np.log(p)),
+            "ood_p": column(p),
+            **quality,
+            "evidence": pa.FixedSizeListArray.from_arrays(pa.array(evidence), PLACES**2),
+        }
+    )
+    return table, np.stack([np.ones(count), scored, called, first], 1).astype(np.int64)
+
+
+def slide_table(counts: np.ndarray) -> pa.Table:
+    """Return slides.parquet."""
+    cells, scored, called, first = counts.T
+    share = called / np.maximum(scored, 1)
+    return pa.table(
+        {
+            "slide": [f"slide-{index:04}" for index in range(len(counts))],
+            "n_cells": cells,
+            "n_ok": scored,
+            "n_unreadable": 0 * cells,
+            "n_undecodable": cells - scored,
+            "n_oversized": 0 * cells,
+            "count_all": first,
+            "count_hem": scored - first,
+            "n_positive": called,
+            "fraction_positive": share,
+            "fraction_positive_wilson95_low": share * 0.9,
+            "fraction_positive_wilson95_high": share * 0.9 + 0.1,
+            "fraction_positive_rogan_gladen": share,
+            "fraction_positive_rogan_gladen95_low": share * 0.7,
+            "fraction_positive_rogan_gladen95_high": share * 0.7 + 0.3,
+            "n_abstained": scored // 2,
+            "n_out_of_distribution": scored // 100,
+            "n_duplicates": 0 * cells,
+            "flags": [["all above threshold"] if each > 0.4 else [] for each in share],
+        }
+    )
+
+
+def record(source: Path, cells: int, slides: int) -> dict[str, object]:
+    """Return run.json."""
+    agreed = {"verdict": "agrees", "scores": {"cells": 64, "max_dp": 0.001, "flips": 0}}
+    return {
+        "state": "done",
+        "fingerprint": {"digest": "made up", "source": str(source), "coverage": 0.95},
+        "choices": {"precision": {"value": "none", "reason": "made up"}},
+        "model": {
+            "sha256": "made up",
+            "architecture": "none",
+            "classes": ["all", "hem"],
+            "positive": "all",
+            "threshold": 0.4,
+            "data": {},
+            "input": {"height": 224, "width": 224, "fit": "squash"},
+        },
+        "decoder": "none",
+        "decoded_by": {},
+        "engine": "none",
+        "parity": agreed,
+        "rates": {},
+        "started": "2026-01-01T00:00:00+00:00",
+        "finished": "2026-01-01T00:00:00+00:00",
+        "machine": {"cpu": "none", "system": "none"},
+        "versions": {"slidescreen": "made up"},
+        "counts": {"cells": cells, "slides": slides},
+        "flags": {"fraction": 0.2, "cells": 50, "ood_level": 0.01},
+    }
+
+
+def draw_pictures(source: Path) -> list[str]:
+    """Draw some cells below *source* and return their hashes."""
+    source.mkdir()
+    hashes = []
+    for index in range(PICTURES):
+        picture = source / f"{index}.bmp"
+        draw_cell(index).save(picture)
+        hashes.append(xxhash.xxh3_128_hexdigest(picture.read_bytes()))
+    return hashes
+
+
+def lay_pictures(results: ResultsFolder, source: Path) -> None:
+    """Put a picture where each cell lies that the report will show."""
+    material = gather(results, None)
+
+    for row in material.choice.order:
+        path = source / material.cells[row].values["path"]
+        path.parent.mkdir(exist_ok=True)
+        os.link(source / f"{row % PICTURES}.bmp", path)
+
+
+def write_labels(results: ResultsFolder, asked: Asked) -> Path:
+    """Write a label for every cell."""
+    path = results.path / "labels.csv"
+    with path.open("w", encoding="utf-8") as file:
+        file.write("path,label\n")
+        for start in range(0, asked.cells, PART_CELLS):
+            row = np.arange(start, min(start + PART_CELLS, asked.cells))
+            paths = names(row, row * asked.slides // asked.cells)
+            file.writelines(f"{path},{'all' if n % 3 else 'hem'}\n" for n, path in enumerate(paths))
+    return path
+
+
+def measured(results: ResultsFolder, *more: str) -> Measured:
+    """Run the command."""
+    command = [sys.executable, "-m", "screen.cli", "report", str(results.path), *more]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
+    said = process.stdout.read() if process.stdout else ""
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - start
+    if status:
+        raise SystemExit(f"slidescreen report failed: {said}")
+    peak = usage.ru_maxrss * 1024  # Linux counts in KiB
+    busy = usage.ru_utime + usage.ru_stime
+    return Measured(seconds, busy, peak, results.report.stat().st_size, said.strip())
+
+
+if __name__ == "__main__":
+    main()
