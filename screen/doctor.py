@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from engines.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
 from engines.cells import CellRef, Shard
 from engines.decode import DecodeOptions, open_decoder
+from engines.errors import BackendMissingError
 from engines.export import cache_folder
+from engines.flavours import FLAVOUR_NAMES, open_flavour
+from engines.runtime.available import GPU_RUNTIMES, gpu_or_why_not, obstacle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Check", "examine"]
 
+GREY = 128
 TINY_PPM = b"P6 2 2 255\n" + bytes(range(12))
 PLAIN_INPUT = ModelInput(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 
@@ -53,6 +60,9 @@ def examine() -> list[Check]:
         ),
         _tried("runtime torch", _torch, "pip install torch timm"),
         _tried("runtime openvino", _openvino, "pip install openvino", needed=False),
+        _tried("gpu", _gpu, "an NVIDIA GPU with its driver; nothing needs one", needed=False),
+        *(_tried_on_gpu(f"runtime {name}", name, partial(_on_gpu, name)) for name in GPU_RUNTIMES),
+        _tried_on_gpu("decoder dali on the GPU", "torch-cuda", _gpu_decoder),
         _tried("cache", _cache, "set SLIDESCREEN_CACHE to a folder that can be written"),
     ]
 
@@ -63,6 +73,41 @@ def _tried(name: str, attempt: Callable[[], str], remedy: str, *, needed: bool =
         return Check(name, True, attempt(), needed=needed)
     except Exception as error:
         return Check(name, False, f"{type(error).__name__}: {error}", remedy, needed)
+
+
+def _tried_on_gpu(name: str, runtime: str, attempt: Callable[[], str]) -> Check:
+    """Run an attempt that needs what *runtime* needs; say what is in the way, if anything is."""
+    if (found := obstacle(runtime)) is not None:
+        return Check(name, False, found.reason, found.hint, needed=False)
+    return _tried(name, attempt, "slidescreen run works without it", needed=False)
+
+
+def _gpu() -> str:
+    """Name the GPU and its driver."""
+    gpu = gpu_or_why_not()
+    if isinstance(gpu, str):
+        raise BackendMissingError(gpu)
+    return f"{gpu.name}, {gpu.target}, driver {gpu.driver}"
+
+
+def _on_gpu(name: str) -> str:
+    """Score nothing but zeros with PyTorch; load TensorRT and say which it is."""
+    if name in FLAVOUR_NAMES:
+        return f"{name} {open_flavour(name).version}"
+    torch = import_module("torch")
+    if float(torch.zeros(8, device="cuda").half().sum()) != 0:
+        raise RuntimeError("eight zeros do not add up to zero")
+    return f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+
+
+def _gpu_decoder() -> str:
+    """Decode a grey JPEG, and say what took it."""
+    jpeg = import_module("simplejpeg").encode_jpeg(np.full((64, 64, 3), GREY, np.uint8))
+    decoder = open_decoder("dali", lambda _: jpeg, PLAIN_INPUT, DecodeOptions(device="gpu"))
+    (batch,) = decoder.stream([Shard(0, (CellRef("grey.jpg", ""),))])
+    if batch.faults or (abs(batch.host_pixels.astype(int) - GREY) > 1).any():
+        raise RuntimeError(f"grey came out wrong: {batch.faults or batch.host_pixels.tolist()}")
+    return f"{decoder.version}, JPEG by {batch.facts[0].codec}"
 
 
 def _default_model() -> str:

@@ -21,7 +21,7 @@ __all__ = [
 
 GPU_RUNTIMES = (*FLAVOUR_NAMES, "torch-cuda")
 RUNTIMES = (*GPU_RUNTIMES, "openvino", "torch")  # as auto prefers them
-NO_GPU_HINT = "use --runtime openvino, which needs none; slidescreen doctor says more"
+NO_GPU_HINT = "use --runtime openvino, which needs no GPU"
 BFLOAT16_CAPABILITY = 8  # Ampere and newer compute in it
 
 

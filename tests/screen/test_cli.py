@@ -186,6 +186,8 @@ def test_doctor_tries_every_part(monkeypatch, capsys):
     assert status == 0
     for part in ("model", "decoder dali", "decoder pillow", "runtime openvino", "runtime torch"):
         assert part in out
+    for part in ("gpu", "runtime torch-cuda", "runtime tensorrt", "decoder dali on the GPU"):
+        assert part in out
 
 
 def test_doctor_says_what_would_bring_a_missing_part(monkeypatch, capsys):
