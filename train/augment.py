@@ -24,6 +24,7 @@ __all__ = [
     "Plain",
     "StainAugmentation",
     "open_augmentation",
+    "reduced",
 ]
 
 ROOM = 1.25  # cells are stored larger than the model's input, so that enlarging keeps detail
@@ -151,11 +152,24 @@ class PaperAugmentation:
             return torch.stack([steps(cell) for cell in plain]).clamp(0, 1)
 
 
-def open_augmentation(recipe: Recipe) -> Augmentation:
-    """Return the recipe's augmentation."""
+def open_augmentation(recipe: Recipe, scale: float = 1.0) -> Augmentation:
+    """Return the recipe's augmentation, for crops reduced by *scale*."""
+    size = round(recipe.size * scale)
     if recipe.augment == "stain":
-        return StainAugmentation(size=recipe.size)
-    return PaperAugmentation(recipe.size) if recipe.augment == "paper" else Plain(recipe.size)
+        return StainAugmentation(size=size)
+    return PaperAugmentation(size) if recipe.augment == "paper" else Plain(size)
+
+
+def reduced(pixels_NRR3: Tensor, scale: float) -> Tensor:
+    """Bring uint8 crops to *scale* of their side, antialiased."""
+    if scale == 1:
+        return pixels_NRR3
+    side = round(pixels_NRR3.shape[1] * scale)
+    planes = pixels_NRR3.permute(0, 3, 1, 2)
+    smaller = functional.interpolate(
+        planes, (side, side), mode="bilinear", antialias=True, align_corners=False
+    )
+    return smaller.permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)

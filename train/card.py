@@ -29,6 +29,10 @@ NAMES = {
     "balanced_accuracy": "balanced accuracy",
     "ece": "calibration error (ECE), calibrated",
 }
+CHOSEN_BY_HELD_OUT = (
+    "The held-out cells also chose the epoch, so these figures are somewhat optimistic."
+)
+CHOSEN = {"last": "The last epoch's weights are kept: the held-out cells chose no epoch."}
 
 
 def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
@@ -80,7 +84,7 @@ def _figures(bundle: ModelBundle, judged: Evaluation) -> str:
         "in brackets 95% intervals by bootstrap over subjects within each class.\n\n"
         f"| figure | value |\n| --- | --- |\n{rows}\n"
         f"| calibration error (ECE), uncalibrated | {judged.ece_uncalibrated:.3f} |\n\n"
-        "The held-out cells also chose the epoch, so these figures are somewhat optimistic. "
+        f"{CHOSEN.get(bundle.data.get('criterion', ''), CHOSEN_BY_HELD_OUT)} "
         "Temperature and threshold are judged without the subject they are applied to: each "
         "subject is scored at the operating point that the other held-out subjects give.\n\n"
         + " ".join(f"![{name}](plots/{name}.png)" for name in _plots(judged))

@@ -196,6 +196,7 @@ class Run:
             "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),
             "subjects_on_both_sides": len(self.parts.shared.subjects),
             "epochs": len(history),
+            "criterion": self.recipe.criterion,
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": Path(self.options.init).name,
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
-from train.augment import open_augmentation
+from train.augment import open_augmentation, reduced
 from train.events import EpochDone, StepDone
 from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
@@ -91,7 +91,6 @@ class Training:
             ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
         )
         self._optimizer = _optimizer(self.network, recipe)
-        self._augmentation = open_augmentation(recipe)
 
     @property
     def is_done(self) -> bool:
@@ -152,13 +151,14 @@ class Training:
         batches = _whole_batches(order, recipe.batch)
         weights = _class_weights(cells.classes) if recipe.weighted_loss else None
         began = time.perf_counter()
+        self._augmentation = open_augmentation(recipe, phase.scale)
         self.network.train()
         for module in self._frozen:
             module.eval()
         for step, chosen in enumerate(batches):
             done, steps = phase_epoch * len(batches) + step, phase.epochs * len(batches)
             self._set_rate(phase, done, steps, first=epoch == phase_epoch)
-            loss = self._step(cells, chosen, phase.view or recipe.size, generator, weights)
+            loss = self._step(cells, chosen, phase, generator, weights)
             if self._average:
                 self._average.update(self.network, step=epoch * len(batches) + step)
             rate = (step + 1) * recipe.batch / (time.perf_counter() - began)
@@ -168,13 +168,14 @@ class Training:
         self,
         cells: TrainingCells,
         chosen: Tensor,
-        view: int,
+        phase: Phase,
         generator: torch.Generator,
         weights: Tensor | None,
     ) -> float:
         """Learn from one batch; return its loss."""
         device = self.compute.device
-        pixels = self._augmentation(cells.pixels[chosen].to(device), view, generator)
+        stored = reduced(cells.pixels[chosen].to(device), phase.scale)
+        pixels = self._augmentation(stored, phase.side(self.recipe.size), generator)
         normal = normalised(pixels, self.recipe)
         with self.compute.autocast():
             logits = self._forward(normal)
@@ -202,7 +203,8 @@ class Training:
     def _as_served(self, cells: TrainingCells) -> nn.Module:
         """Return the network to judge, its statistics those of whole crops."""
         epoch = len(self.history)
-        if _phase_of(self.recipe, epoch)[0].view is None:
+        phase = _phase_of(self.recipe, epoch)[0]
+        if phase.side(self.recipe.size) == self.recipe.size:
             return self.judged.eval()
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = epoch_order(self.recipe, cells.classes, cells.subjects, generator)
@@ -214,8 +216,10 @@ class Training:
         self, loss: float, rate: float, metrics: dict[str, float], judged: nn.Module
     ) -> EpochDone:
         """Enter an epoch into the history, keeping its weights if they are the best."""
-        score = metrics[self.recipe.criterion]
-        best = all(score > past.metrics[self.recipe.criterion] for past in self.history)
+        criterion = self.recipe.criterion
+        best = criterion == "last" or all(
+            metrics[criterion] > past.metrics[criterion] for past in self.history
+        )
         if best:
             self.best_weights = {
                 name: tensor.detach().cpu().clone() for name, tensor in judged.state_dict().items()

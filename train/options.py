@@ -78,7 +78,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--batch", type=click.IntRange(min=2), help="Cells per step."),
         click.option("--size", type=click.IntRange(min=32), help="Side of the model's input."),
         click.option("--view", type=click.IntRange(min=32),
-                     help="Side of the middle that all but the last phase train on."),
+                     help="Side of the middle of crops that phases with a view train on."),
         click.option("--rate", type=click.FloatRange(min=0, min_open=True),
                      help="Learning rate of the first phase; later phases keep their ratio to it."),
         click.option("--freeze", type=click.IntRange(min=0),
@@ -234,8 +234,11 @@ def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     if given["rate"]:
         factor = given["rate"] / phases[0].rate
         phases = tuple(replace(phase, rate=phase.rate * factor) for phase in phases)
-    view = given["view"] or recipe.size * 5 // 7
-    phases = tuple(replace(phase, view=phase.view and view) for phase in phases)
+    share = recipe.size / RECIPES[recipe.name].size
+    phases = tuple(
+        replace(phase, view=phase.view and (given["view"] or round(phase.view * share)))
+        for phase in phases
+    )
     if given["epochs"]:
         phases = with_epochs(phases, given["epochs"])
     return replace(recipe, phases=phases)

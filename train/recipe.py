@@ -19,13 +19,13 @@ __all__ = ["PAPER", "RECIPES", "SUBJECT", "Phase", "Protocol", "Recipe"]
 Protocol = Literal["subject", "image"]
 Augment = Literal["stain", "paper", "none"]
 Sampling = Literal["subject", "class", "plain"]
-Criterion = Literal["auc", "macro_f1"]
+Criterion = Literal["auc", "macro_f1", "last"]
 
 
 @dataclass(frozen=True, slots=True)
 class Phase:
     """
-    A stretch of epochs at one view.
+    A stretch of epochs at one view and one scale.
 
     Attributes:
         epochs: How many.
@@ -33,16 +33,25 @@ class Phase:
             the model's own scale. Cells lie in the middle, so a smaller view costs margin and
             not detail. None is the whole crop.
         rate: The learning rate at the phase's start; it falls to zero over the phase by a cosine.
+        scale: What is seen is reduced to this share of the model's own scale: the cost of a step
+            falls with its square, and detail with it, so the last phase should not reduce.
     """
 
     epochs: int
     view: int | None
     rate: float
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a phase that trains nothing."""
-        if min(self.epochs, self.view or 1) < 1 or not self.rate > 0:
-            raise ValueError(f"a phase needs epochs, a view and a rate above 0, got {self}")
+        if min(self.epochs, self.view or 1) < 1 or not self.rate > 0 or not 0 < self.scale <= 1:
+            raise ValueError(
+                f"a phase needs epochs, a view, a rate above 0, a scale up to 1, got {self}"
+            )
+
+    def side(self, size: int) -> int:
+        """Return the side of what a network of inputs of *size* is shown, in pixels."""
+        return round((self.view or size) * self.scale)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +84,8 @@ class Recipe:
         weighted_loss: Weigh classes by the inverse of their number of cells.
         ema: Decay per step of the averaged weights that are judged and kept; 0 keeps the last.
         freeze: The stem and this many stages stay as they came, statistics included.
-        criterion: What the best epoch has most of, on the held-out part.
+        criterion: What the best epoch has most of, on the held-out part; ``last`` keeps the last
+            epoch, so that the held-out part chooses nothing.
         patience: Stop after so many epochs without a better one; None never stops early.
     """
 
@@ -139,13 +149,12 @@ SUBJECT = Recipe(
     train_args={"drop_rate": 0.3, "drop_path_rate": 0.1},
     augment="stain",
     sampling="subject",
-    phases=(Phase(25, 160, 5e-4), Phase(5, None, 1.5e-4)),
+    phases=(Phase(5, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4)),
     optimizer="adamw",
     decay=0.05,
     smoothing=0.1,
     ema=0.995,
-    freeze=2,
-    criterion="auc",
+    criterion="last",
 )
 
 RECIPES = {recipe.name: recipe for recipe in (SUBJECT, PAPER)}

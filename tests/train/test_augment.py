@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from train.augment import PaperAugmentation, Plain, StainAugmentation, open_augmentation
-from train.recipe import PAPER, SUBJECT
+from train.augment import PaperAugmentation, Plain, StainAugmentation, open_augmentation, reduced
+from train.recipe import PAPER, SUBJECT, Phase
 from train.sampling import epoch_order
 
 KINDS = [Plain(64), StainAugmentation(size=64), PaperAugmentation(64)]
@@ -70,6 +72,26 @@ def test_a_smaller_view_shows_the_middle_at_the_same_scale():
     whole, middle = (Plain(64)(stored(1), view, seeded()) for view in (64, 32))
 
     assert torch.allclose(whole[:, :, 16:48, 16:48], middle)
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.64, 0.5])
+def test_reduced_cells_are_the_same_cells_with_fewer_pixels(scale):
+    """What is shown covers the same part of the crop, at a smaller scale."""
+    side = Phase(1, 40, 1e-3, scale=scale).side(64)
+    smaller = open_augmentation(replace(SUBJECT, size=64, augment="none"), scale)
+
+    shown = smaller(reduced(stored(1), scale), side, seeded())
+    whole = Plain(64)(stored(1), 40, seeded())
+
+    assert shown.shape == (1, 3, round(40 * scale), round(40 * scale))
+    assert torch.allclose(shown.mean((2, 3)), whole.mean((2, 3)), atol=0.03)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.5])
+def test_a_scale_that_reduces_nothing_or_all_is_refused(scale):
+    """A phase may reduce, not enlarge."""
+    with pytest.raises(ValueError, match="scale up to 1"):
+        Phase(1, None, 1e-3, scale=scale)
 
 
 def test_zoom_changes_the_size_both_ways():

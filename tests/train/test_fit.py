@@ -134,6 +134,15 @@ def test_interrupted_it_keeps_the_best_so_far(cells, small, command, tmp_path, m
     assert ModelBundle.load(tmp_path / "out").data["epochs"] == 1
 
 
+def test_where_the_last_epoch_is_kept_the_held_out_cells_choose_none(bundle):
+    """The subject recipe fixes beforehand which weights are kept, and the card says so."""
+    data = ModelBundle.load(bundle).data
+
+    assert data["criterion"] == "last"
+    assert data["best_epoch"] == data["epochs"] == 2
+    assert "chose no epoch" in (bundle / "README.md").read_text()
+
+
 def test_another_training_in_the_same_place_is_refused(bundle, cells, small, command):
     """The error names what differs."""
     with pytest.raises(ResultsError, match="recipe batch was 8, is 4") as caught:
