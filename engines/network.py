@@ -25,7 +25,14 @@ if TYPE_CHECKING:
 
     from engines.bundle import ModelBundle, ModelInput
 
-__all__ = ["ServingGraph", "convolution_types", "network_from_bundle", "serving_graph"]
+__all__ = [
+    "ServingGraph",
+    "convolution_types",
+    "folded_graph",
+    "make_half",
+    "network_from_bundle",
+    "serving_graph",
+]
 
 FOLD_TOLERANCE = 1e-3  # of the largest logit, float32: folding only rounds differently
 HEAD_TOLERANCE = 1e-3  # of a logit, float32: mean(evidence) + bias against the model's own head
@@ -111,10 +118,12 @@ def serving_graph(
         BundleError: If the head is not global average pooling and one linear layer.
         ValueError: If a name in *keep_fp32* is none of the network's modules.
     """
+    if precision != "fp32":
+        graph = folded_graph(bundle)
+        make_half(graph, precision, keep_fp32)
+        return graph
     graph = ServingGraph(network_from_bundle(bundle), bundle.input).eval()
-    generator = torch.Generator().manual_seed(0)
-    shape = (2, bundle.input.height, bundle.input.width, 3)
-    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
+    pixels = _noise(bundle.input)
     try:
         with torch.no_grad():
             expected = graph.network(graph.normalised(pixels))
@@ -123,10 +132,33 @@ def serving_graph(
         raise _unsupported_head(bundle) from error
     if expected.shape != logits.shape or (expected - logits).abs().max() > HEAD_TOLERANCE:
         raise _unsupported_head(bundle)
-    if precision != "fp32":
-        _fold(graph, pixels, expected, bundle)
-        compute_in(graph.network, DTYPES[precision], {*keep_fp32, _head_name(graph.network)})
     return graph
+
+
+@torch.no_grad()
+def folded_graph(bundle: ModelBundle) -> ServingGraph:
+    """
+    Build the serving graph in float32 with batch norms folded into the convolutions before them.
+
+    Raises:
+        BundleError: If that changes more than rounding.
+    """
+    graph = serving_graph(bundle)
+    pixels = _noise(bundle.input)
+    expected, _, _ = graph(pixels)
+    fold_batch_norms(graph.network, lambda: graph(pixels))
+    logits, _, _ = graph(pixels)
+    if (expected - logits).abs().max() > FOLD_TOLERANCE * expected.abs().max().clamp(min=1):
+        raise BundleError(
+            f"the batch norms of {bundle.architecture} cannot be folded into its convolutions",
+            hint="use --precision fp32",
+        )
+    return graph
+
+
+def make_half(graph: ServingGraph, precision: str, keep_fp32: Collection[str]) -> None:
+    """Cast a folded graph's backbone; normalisation and head stay in float32."""
+    compute_in(graph.network, DTYPES[precision], {*keep_fp32, _head_name(graph.network)})
 
 
 def convolution_types(graph: ServingGraph) -> dict[str, int]:
@@ -138,16 +170,11 @@ def convolution_types(graph: ServingGraph) -> dict[str, int]:
     )
 
 
-@torch.no_grad()
-def _fold(graph: ServingGraph, pixels: Tensor, expected: Tensor, bundle: ModelBundle) -> None:
-    """Fold batch norms and prove that it changed nothing but rounding."""
-    fold_batch_norms(graph.network, lambda: graph(pixels))
-    logits, _, _ = graph(pixels)
-    if (expected - logits).abs().max() > FOLD_TOLERANCE * expected.abs().max().clamp(min=1):
-        raise BundleError(
-            f"the batch norms of {bundle.architecture} cannot be folded into its convolutions",
-            hint="use --precision fp32",
-        )
+def _noise(expected: ModelInput) -> Tensor:
+    """Return two images to try a graph out with, always the same."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, expected.height, expected.width, 3)
+    return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
 
 
 def _head_name(network: nn.Module) -> str:

@@ -16,11 +16,18 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-__all__ = ["DTYPES", "compute_in", "fold_batch_norms", "within"]
+__all__ = [
+    "DTYPES",
+    "always_fp32",
+    "compute_in",
+    "computes_itself",
+    "fold_batch_norms",
+    "within",
+]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 FOLDABLE = (nn.BatchNorm2d, BatchNormAct2d)
-NORMS = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  (what all of torch's batch norms are)
+FLOAT32 = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  (what all of torch's batch norms are)
 
 
 def fold_batch_norms(network: nn.Module, forward: Callable[[], object]) -> int:
@@ -57,11 +64,16 @@ def compute_in(network: nn.Module, dtype: torch.dtype, keep_fp32: Collection[str
     if unknown := sorted(set(keep_fp32) - names):
         raise ValueError(f"the network has no modules {unknown}")
     for name, module in network.named_modules():
-        kept = isinstance(module, NORMS) or within(name, keep_fp32)
+        kept = isinstance(module, FLOAT32) or within(name, keep_fp32)
         of_module = torch.float32 if kept else dtype
         _cast_own(module, of_module)
-        if name in keep_fp32 or _takes_part(module):
+        if name in keep_fp32 or computes_itself(module):
             module.register_forward_pre_hook(_casting_to(of_module))
+
+
+def always_fp32(network: nn.Module) -> list[str]:
+    """Name the modules that are float32 whatever is asked for: batch norms that did not fold."""
+    return [name for name, module in network.named_modules() if isinstance(module, FLOAT32)]
 
 
 def within(name: str, keep_fp32: Iterable[str]) -> bool:
@@ -69,7 +81,7 @@ def within(name: str, keep_fp32: Iterable[str]) -> bool:
     return any(name == kept or name.startswith(f"{kept}.") for kept in keep_fp32)
 
 
-def _takes_part(module: nn.Module) -> bool:
+def computes_itself(module: nn.Module) -> bool:
     """Tell whether a module computes by itself, and not only by its children."""
     own = next(module.parameters(recurse=False), None)
     return own is not None or next(module.children(), None) is None
