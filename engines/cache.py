@@ -10,7 +10,7 @@ import logging
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
@@ -28,15 +28,20 @@ from engines.errors import EngineBuildError
 from engines.export import GRAPH_VERSION, onnx_from_bundle
 from engines.files import sha256_of_file, whole_file
 from engines.flavours import choose_flavour
+from engines.inspection import check_inspected, inspected_types
+from engines.mixed import settled
 from engines.tensorrt import RECIPE, PlanOptions, build_plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from engines.bundle import ModelBundle
+    from engines.cells import Batch
     from engines.device import Device
     from engines.flavours import Flavour, Installed
+    from engines.mixed import Mixed
+    from engines.tensorrt import Plan
 
 __all__ = ["DEFAULT_BATCH", "Engine", "EngineKey", "EngineOptions", "discard", "engine_for"]
 
@@ -56,20 +61,24 @@ class EngineOptions:
         flavour: Of TensorRT, or ``auto``.
         targets: Build ahead of time for these GPUs (``sm_86``); none: for the GPU at hand, or
             for all that the flavour knows where there is none.
-        keep_fp32: Modules that stay in float32 in a half engine (``engines.mixed`` finds them).
+        keep_fp32: Modules that stay in float32 in a half engine; None: those that
+            ``engines.mixed`` has found, or finds on the sample.
     """
 
     precision: str = "fp16"
     batch: int = DEFAULT_BATCH
     flavour: str = "auto"
     targets: tuple[str, ...] = ()
-    keep_fp32: tuple[str, ...] = ()
+    keep_fp32: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """An engine that is wanted, and what it would be built from."""
 
+    bundle: ModelBundle
+    mixed: Mixed | None
+    keep_fp32: tuple[str, ...]
     key: EngineKey
     model: Path
     installed: Installed
@@ -80,6 +89,7 @@ def engine_for(
     bundle: ModelBundle,
     options: EngineOptions,
     *,
+    sample: Sequence[Batch] = (),
     progress: Callable[[float, str], None] | None = None,
     say: Callable[[str], None] = log.info,
 ) -> Engine:
@@ -89,6 +99,7 @@ def engine_for(
     Args:
         bundle: The model.
         options: Which engine.
+        sample: Decoded cells: a half engine's exceptions are found on them if none are known.
         progress: Called while it builds, with the share done (0 to 1) and the phase.
         say: Takes one line about each thing that a user would want to know: why it is built.
 
@@ -96,7 +107,7 @@ def engine_for(
         BackendMissingError: If no flavour of TensorRT will do.
         EngineBuildError: If the build fails.
     """
-    wanted = _wanted(bundle, options)
+    wanted = _wanted(bundle, options, settled(bundle, options.precision, sample, say=say))
     if (ready := _ahead_of_time(wanted)) is not None:
         return ready
     with _locked(wanted.key, say):
@@ -104,7 +115,7 @@ def engine_for(
         if ready is not None:
             return ready
         say(f"building an engine, once ({_label(wanted.key)}): {why}")
-        return _built(wanted, bundle, options, progress)
+        return _built(wanted, progress)
 
 
 def discard(engine: Engine, why: str, say: Callable[[str], None] = log.info) -> None:
@@ -114,12 +125,15 @@ def discard(engine: Engine, why: str, say: Callable[[str], None] = log.info) -> 
         remove_engine(engine)
 
 
-def _wanted(bundle: ModelBundle, options: EngineOptions) -> _Wanted:
+def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) -> _Wanted:
     """Settle flavour and place, export the model, and make the key."""
     device = this_device()
     installed = choose_flavour(options.flavour, device, ahead_of_time=bool(options.targets)).value
     targets = _targets(installed.flavour, options.targets, device)
-    model = onnx_from_bundle(bundle, precision=options.precision, keep_fp32=options.keep_fp32)
+    keep_fp32 = options.keep_fp32
+    if keep_fp32 is None:
+        keep_fp32 = mixed.keep_fp32 if mixed else ()
+    model = onnx_from_bundle(bundle, precision=options.precision, keep_fp32=keep_fp32)
     here = device if not targets else None
     key = EngineKey(
         weights_sha256=sha256_of_file(bundle.weights),
@@ -135,7 +149,7 @@ def _wanted(bundle: ModelBundle, options: EngineOptions) -> _Wanted:
         driver=here.driver if here else None,
         targets=targets,
     )
-    return _Wanted(key, model, installed, device)
+    return _Wanted(bundle, mixed, keep_fp32, key, model, installed, device)
 
 
 def _targets(flavour: Flavour, asked: tuple[str, ...], device: Device | None) -> tuple[str, ...]:
@@ -188,13 +202,8 @@ def _nearest(key: EngineKey) -> str:
     return min(("; ".join(key.differences(other)) for other in others), key=len)
 
 
-def _built(
-    wanted: _Wanted,
-    bundle: ModelBundle,
-    options: EngineOptions,
-    progress: Callable[[float, str], None] | None,
-) -> Engine:
-    """Build, keep the timings, and write plan and record."""
+def _built(wanted: _Wanted, progress: Callable[[float, str], None] | None) -> Engine:
+    """Build, keep the timings, read the plan back if it can be, and write plan and record."""
     timings = _timings_path(wanted.key)
     plan = build_plan(
         wanted.model,
@@ -206,14 +215,24 @@ def _built(
     if plan.timings:
         with whole_file(timings) as scratch:
             scratch.write_bytes(plan.timings)
-    facts = {
+    return write_engine(wanted.key, plan.serialized, _facts(wanted, plan))
+
+
+def _facts(wanted: _Wanted, plan: Plan) -> dict[str, Any]:
+    """Say of a plan what its key does not."""
+    device, inspected = wanted.device, None
+    if device is not None and (not wanted.key.targets or device.target in wanted.key.targets):
+        inspected = inspected_types(wanted.installed, plan.serialized)
+        check_inspected(inspected, plan.types.convolutions)
+    return {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(plan.seconds, 3),
-        "bundle": {"sha256": bundle.sha256, "architecture": bundle.architecture},
-        "keep_fp32": list(options.keep_fp32),
+        "bundle": {"sha256": wanted.bundle.sha256, "architecture": wanted.bundle.architecture},
+        "keep_fp32": list(wanted.keep_fp32),
+        "mixed": asdict(wanted.mixed) if wanted.mixed else None,
         "types": {**asdict(plan.types), "half_share": round(plan.types.half_share, 4)},
+        "inspected": inspected,
     }
-    return write_engine(wanted.key, plan.serialized, facts)
 
 
 def _timings_path(key: EngineKey) -> Path:

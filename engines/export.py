@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_VERSION", "OUTPUTS", "TYPES_KEY", "cache_folder", "onnx_from_bundle"]
 
-GRAPH_VERSION = 2  # part of the cached file's name: raise it when the exported graph changes
+GRAPH_VERSION = 3  # part of the cached file's name: raise it when the exported graph changes
 EXAMPLE_BATCH = 2  # a batch of 1 would be baked into the graph
 OUTPUTS = ("logits", "features", "evidence")
-TYPES_KEY = "slidescreen.convolutions"  # metadata: how many compute in which type, in JSON
+TYPES_KEY = "slidescreen.types"  # metadata: precision, and convolutions by type, in JSON
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,8 @@ def _export(bundle: ModelBundle, path: Path, precision: str, keep_fp32: Collecti
         )
     assert program is not None
     _strip(program.model)
-    program.model.metadata_props[TYPES_KEY] = json.dumps(convolution_types(graph), sort_keys=True)
+    types = {"precision": precision, "convolutions": convolution_types(graph)}
+    program.model.metadata_props[TYPES_KEY] = json.dumps(types, sort_keys=True)
     program.save(path)
 
 

@@ -2,43 +2,34 @@
 Which modules half precision must leave to float32, found on real cells against FP32 PyTorch.
 
 First those whose activations come too near the type's maximum. Then, while parity still misses,
-the ones that cost it most: greedily by stage, then narrowed down inside the stage.
+the ones that cost it most (``engines.half_trial``). What was found is kept for every later engine.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import torch
-from torch import nn
 
-from engines.activations import Peaks, exact_sums, half_limit, watched
 from engines.export import GRAPH_VERSION, cache_folder
 from engines.files import whole_file
-from engines.network import folded_graph, make_half, serving_graph
-from engines.parity import score_agreement
-from engines.precision import DTYPES, always_fp32, within
+from engines.half_trial import Trial, costly_modules, logits_of, overflowing_modules
+from engines.network import folded_graph, serving_graph
+from engines.precision import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from engines.bundle import ModelBundle
-    from engines.cells import CellRef
-    from engines.network import ServingGraph
-    from engines.parity import ScoreAgreement
+    from engines.cells import Batch, CellRef
 
-__all__ = ["Mixed", "find_mixed", "remember", "remembered"]
-
-AT_ONCE = 8  # cells
-HARDEST = 16  # cells that stand for all while modules are tried out
+__all__ = ["Mixed", "find_mixed", "remember", "remembered", "settled"]
 
 log = logging.getLogger(__name__)
 
@@ -102,19 +93,19 @@ def find_mixed(
     Returns:
         What was found; ``holds`` is False if parity misses even with everything in float32.
     """
-    trial = _Trial(
+    trial = Trial(
         bundle=bundle,
         refs=refs,
         pixels=pixels,
         precision=precision,
-        reference=_logits(serving_graph(bundle), pixels),
+        reference=logits_of(serving_graph(bundle), pixels),
         folded=folded_graph(bundle),
     )
-    overflowing, agreement, peaks = _overflowing(trial)
+    overflowing, agreement, peaks = overflowing_modules(trial)
     costly: list[str] = []
     if not agreement.holds:
         say(f"{agreement}; looking for what has to stay in float32")
-        costly = _costly(trial, set(overflowing))
+        costly = costly_modules(trial, set(overflowing))
         agreement, peaks = trial.watched({*overflowing, *costly})
     peak_module = max(peaks.of, key=lambda name: peaks.of[name], default="")
     return Mixed(
@@ -128,6 +119,35 @@ def find_mixed(
         flips=agreement.flips,
         holds=agreement.holds,
     )
+
+
+def settled(
+    bundle: ModelBundle,
+    precision: str,
+    sample: Sequence[Batch] = (),
+    *,
+    again: bool = False,
+    say: Callable[[str], None] = log.info,
+) -> Mixed | None:
+    """
+    Return what is known of a model at a precision; if nothing is, find it on *sample* and keep it.
+
+    Args:
+        bundle: The model.
+        precision: None is returned for ``fp32``, which needs no exceptions.
+        sample: Decoded cells, real ones; without any nothing is looked for.
+        again: Whether to look even if something is known.
+        say: Takes a line for each step that takes a while.
+    """
+    known = None if again or precision == "fp32" else remembered(bundle, precision)
+    refs = [ref for batch in sample for ref in batch.refs]
+    if known is not None or precision == "fp32" or not refs:
+        return known
+    say(f"looking for what {precision} must leave to float32, on {len(refs)} cells, once")
+    pixels = np.concatenate([batch.host_pixels for batch in sample])
+    found = find_mixed(bundle, refs, pixels, precision=precision, say=say)
+    remember(bundle, found)
+    return found
 
 
 def remembered(bundle: ModelBundle, precision: str) -> Mixed | None:
@@ -149,122 +169,6 @@ def remember(bundle: ModelBundle, mixed: Mixed) -> None:
 def _memory(bundle: ModelBundle, precision: str) -> Path:
     """Name the file after what the finding depends on."""
     return cache_folder() / "mixed" / f"{bundle.sha256}-{GRAPH_VERSION}-{precision}.json"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Trial:
-    """Tries exceptions out: logits in float32 once, then in half as often as asked."""
-
-    bundle: ModelBundle
-    refs: Sequence[CellRef]
-    pixels: NDArray[np.uint8]
-    precision: str
-    reference: NDArray[np.float32]
-    folded: ServingGraph
-
-    def graph(self, kept: Collection[str]) -> ServingGraph:
-        """Make the graph with exceptions."""
-        graph = deepcopy(self.folded)
-        make_half(graph, self.precision, kept)
-        if not torch.cuda.is_available():
-            exact_sums(graph.network)
-        return graph
-
-    def agreement(self, kept: Collection[str]) -> ScoreAgreement:
-        """Hold the graph with exceptions against float32."""
-        return self._held(_logits(self.graph(kept), self.pixels))
-
-    def watched(self, kept: Collection[str]) -> tuple[ScoreAgreement, Peaks]:
-        """Do the same, and measure the activations of the modules that compute in half."""
-        graph = self.graph(kept)
-        spared = {*kept, *always_fp32(graph.network)}
-        with watched(graph.network) as peaks:
-            agreement = self._held(_logits(graph, self.pixels))
-        half = {name: peak for name, peak in peaks.of.items() if not within(name, spared)}
-        return agreement, Peaks(half)
-
-    def _held(self, logits: NDArray[np.float32]) -> ScoreAgreement:
-        """Compare logits with the reference's."""
-        return score_agreement(
-            self.refs, logits, self.reference, bundle=self.bundle, precision=self.precision
-        )
-
-    def hardest(self, kept: Collection[str]) -> _Trial:
-        """Return a trial over the cells that differ most."""
-        off = np.abs(_logits(self.graph(kept), self.pixels) - self.reference).max(axis=1)
-        rows = np.sort(np.argsort(np.nan_to_num(off, nan=np.inf))[-HARDEST:])
-        refs = [self.refs[row] for row in rows]
-        return replace(self, refs=refs, pixels=self.pixels[rows], reference=self.reference[rows])
-
-
-@torch.inference_mode()
-def _logits(graph: ServingGraph, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Score cells, on a GPU if there is one; float32 is float32 there, too."""
-    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    graph = graph.to(place).to(memory_format=torch.channels_last)
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        parts = [
-            graph(torch.from_numpy(pixels[at : at + AT_ONCE]).to(place))[0].cpu()
-            for at in range(0, len(pixels), AT_ONCE)
-        ]
-    return np.asarray(torch.cat(parts))
-
-
-def _overflowing(trial: _Trial) -> tuple[dict[str, float], ScoreAgreement, Peaks]:
-    """Keep in float32 what comes too near the maximum, until nothing does."""
-    limit, found = half_limit(DTYPES[trial.precision]), dict[str, float]()
-    while True:
-        agreement, peaks = trial.watched(found)
-        more = {name: peaks.of[name] for name in peaks.above(limit)}
-        if not more:
-            return found, agreement, peaks
-        found |= more
-
-
-def _costly(trial: _Trial, kept: set[str]) -> list[str]:
-    """Add stages, the best one each time, until parity holds on all cells; then narrow them."""
-    hard = trial.hardest(kept)
-    stages = [name for name in _stages(trial.folded) if not within(name, kept)]
-    chosen: list[str] = []
-    while stages and not trial.agreement({*kept, *chosen}).holds:
-        best = min(stages, key=lambda name: _cost(hard, {*kept, *chosen, name}))
-        chosen.append(best)
-        stages.remove(best)
-    narrowed = [_narrowed(hard, {*kept, *chosen} - {name}, name) for name in chosen]
-    return narrowed if trial.agreement({*kept, *narrowed}).holds else chosen
-
-
-def _narrowed(trial: _Trial, others: set[str], name: str) -> str:
-    """Descend to the smallest module below *name* that is enough on the hardest cells."""
-    module = trial.folded.network.get_submodule(name)
-    weighty = [child for child, below in module.named_children() if _has_weights(below)]
-    for child in weighty:
-        if trial.agreement({*others, f"{name}.{child}"}).holds:
-            return _narrowed(trial, others, f"{name}.{child}")
-    return name
-
-
-def _has_weights(module: nn.Module) -> bool:
-    """Tell parts that compute from those that only pass on."""
-    return next(module.parameters(), None) is not None
-
-
-def _cost(trial: _Trial, kept: set[str]) -> float:
-    """Return how far off the worst cell is, infinity if a score is not finite."""
-    return float(np.nan_to_num(trial.agreement(kept).max_dp, nan=np.inf))
-
-
-def _stages(graph: ServingGraph) -> list[str]:
-    """Name the network's parts: its children, and the children of plain containers."""
-    found: list[str] = []
-    for name, child in graph.network.named_children():
-        if not _has_weights(child):
-            continue
-        if isinstance(child, nn.Sequential | nn.ModuleList) and len(child):
-            found += [f"{name}.{below}" for below, _ in child.named_children()]
-        else:
-            found.append(name)
-    return found
 
 
 def _smallest(names: set[str]) -> tuple[str, ...]:

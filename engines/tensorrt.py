@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from engines.flavours import Installed
 
-__all__ = ["RECIPE", "Plan", "PlanOptions", "Types", "build_plan", "parsed_types"]
+__all__ = ["RECIPE", "Plan", "PlanOptions", "Types", "build_plan", "exported_types", "parsed_types"]
 
 RECIPE = 1  # part of an engine's key: raise it when the settings below change
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
@@ -185,14 +185,26 @@ def _parse(trt: Any, network: Any, logger: Any, model: Path) -> None:
     )
 
 
+def exported_types(model: Path) -> dict[str, Any]:
+    """Return what the exporter wrote into the file: ``precision``, ``convolutions`` by type."""
+    props = onnx.load(str(model), load_external_data=False).metadata_props
+    types: dict[str, Any] = json.loads({prop.key: prop.value for prop in props}[TYPES_KEY])
+    return types
+
+
 def _check_types(types: Types, model: Path) -> None:
     """Refuse a network that computes in other types, or gives other outputs, than was exported."""
-    props = onnx.load(str(model), load_external_data=False).metadata_props
-    expected = json.loads({prop.key: prop.value for prop in props}[TYPES_KEY])
-    if types.convolutions != expected:
+    exported = exported_types(model)
+    if types.convolutions != exported["convolutions"]:
         raise EngineBuildError(
-            f"the parsed network has convolutions {types.convolutions}, exported were {expected}",
+            f"the parsed network has convolutions {types.convolutions},"
+            f" exported were {exported['convolutions']}",
             hint="use --precision fp32, and report this as a bug of slidescreen",
+        )
+    if exported["precision"] not in types.convolutions:
+        raise EngineBuildError(
+            f"no convolution of this model can be left in {exported['precision']}",
+            hint="use --precision fp32",
         )
     if tuple(output["name"] for output in types.outputs) != OUTPUTS:
         raise EngineBuildError(f"the parsed network has outputs {types.outputs}, not {OUTPUTS}")

@@ -6,15 +6,18 @@ import json
 import multiprocessing
 from dataclasses import asdict, fields, replace
 
+import numpy as np
 import pytest
 from filelock import FileLock
 
 from engines import cache as engine_cache
 from engines.cache import EngineKey, EngineOptions, discard, engine_for
+from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.device import Device
 from engines.engine_store import find_engine, list_engines, read_engine, remove_engine, write_engine
 from engines.errors import EngineBuildError
 from engines.export import cache_folder
+from engines.mixed import Mixed, remember
 
 KEY = EngineKey(
     weights_sha256="a" * 64,
@@ -230,3 +233,42 @@ def test_a_record_is_never_there_without_its_plan(monkeypatch):
     assert read_engine(written.path.with_suffix(".json")) == written
     assert written.path.read_bytes() == b"plan"
     assert not list((cache_folder() / "engines").glob("*.scratch"))
+
+
+def test_exceptions_found_are_built_in_and_recorded(bundle):
+    """By name; another list of them is another engine."""
+    plain = engine_for(bundle, EngineOptions(batch=4))
+    found = Mixed(
+        precision="fp16",
+        overflowing={"conv_stem": 2e4},
+        costly=("blocks.1",),
+        peak=9.0,
+        peak_module="blocks.0",
+        cells=8,
+        max_dp=0.01,
+        flips=0,
+        holds=True,
+    )
+    remember(bundle, found)
+
+    mixed = engine_for(bundle, EngineOptions(batch=4))
+
+    assert mixed.path != plain.path
+    assert (plain.record["keep_fp32"], plain.record["mixed"]) == ([], None)
+    assert mixed.record["keep_fp32"] == ["blocks.1", "conv_stem"]
+    assert mixed.record["mixed"]["overflowing"] == {"conv_stem": 2e4}
+    assert mixed.record["types"]["convolutions"]["fp32"] > 1
+
+
+def test_exceptions_are_looked_for_on_a_sample_once(bundle):
+    """The finding is kept for every later engine of this model."""
+    refs = tuple(CellRef(f"cell{index}", "s") for index in range(4))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    sample, said = [Batch(Shard(0, refs), refs, (CellFacts(),) * 4, pixels)], []
+
+    engine = engine_for(bundle, EngineOptions(batch=4), sample=sample, say=said.append)
+    engine_for(bundle, EngineOptions(batch=5), sample=sample, say=said.append)
+
+    assert engine.record["mixed"]["cells"] == 4
+    assert engine.record["mixed"]["holds"]
+    assert sum("must leave to float32" in line for line in said) == 1

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny import config, screening
 
-from engines import mixed
+from engines import half_trial
 from engines.activations import Peaks, exact_sums, half_limit, watched
 from engines.bundle import save_bundle
 from engines.cells import CellRef
@@ -258,7 +258,9 @@ def test_a_quiet_model_needs_no_exceptions(bundle):
 def test_what_costs_parity_is_kept_in_float32(bundle, monkeypatch):
     """With a limit that half misses, modules are kept until it is met, said in a line."""
     plain = find_mixed(bundle, refs(8), noise(8), precision="bf16")
-    monkeypatch.setitem(mixed.score_agreement.__globals__["DP_LIMIT"], "bf16", plain.max_dp * 0.6)
+    monkeypatch.setitem(
+        half_trial.score_agreement.__globals__["DP_LIMIT"], "bf16", plain.max_dp * 0.6
+    )
     said = []
 
     found = find_mixed(bundle, refs(8), noise(8), precision="bf16", say=said.append)

@@ -15,6 +15,8 @@ from engines.device import Device
 from engines.errors import BackendMissingError, EngineBuildError
 from engines.export import onnx_from_bundle
 from engines.flavours import FLAVOURS, Installed, choose_flavour, open_flavour
+from engines.inspection import check_inspected, types_from_report
+from engines.network import serving_graph
 from engines.tensorrt import PlanOptions, build_plan
 from engines.tensorrt_log import Phases, error_from_messages
 
@@ -85,11 +87,42 @@ def test_bfloat16_is_bfloat16(bundle, rtx):
 def test_a_network_of_other_types_than_exported_is_refused(bundle, rtx, tmp_path):
     """A float32 file that says it is half does not become an engine."""
     model = onnx.load(onnx_from_bundle(bundle))
-    model.metadata_props[0].value = '{"fp16": 17}'
+    model.metadata_props[0].value = '{"precision": "fp16", "convolutions": {"fp16": 17}}'
     onnx.save(model, tmp_path / "claims.onnx")
 
     with pytest.raises(EngineBuildError, match="exported were"):
         build_plan(tmp_path / "claims.onnx", rtx, AHEAD)
+
+
+def test_half_that_is_all_float32_is_refused(bundle, rtx):
+    """An engine that is quietly float32 is no half engine."""
+    names = tuple(name for name, _ in serving_graph(bundle).network.named_children())
+    model = onnx_from_bundle(bundle, precision="fp16", keep_fp32=names)
+
+    with pytest.raises(EngineBuildError, match="no convolution of this model can be left in fp16"):
+        build_plan(model, rtx, AHEAD)
+
+
+REPORT = """{"Layers": [
+ {"Name": "a", "LayerType": "CaskConvolution",
+  "Inputs": [{"Name": "x", "Format/Datatype": "Channel major FP16 format where channel % 8 == 0"}],
+  "Outputs": [{"Name": "y", "Format/Datatype": "Row major linear FP32"}]},
+ {"Name": "b", "LayerType": "CaskConvolution",
+  "Inputs": [{"Name": "x", "Format/Datatype": "Float"}],
+  "Outputs": [{"Name": "y", "Format/Datatype": "Float"}]},
+ {"Name": "c", "LayerType": "Reformat", "Inputs": [{"Name": "x", "Format/Datatype": "BFloat16"}]},
+ {"Name": "d", "LayerType": "NoOp"}, "e"], "Bindings": ["x", "y"]}"""
+
+
+def test_a_plan_is_read_back():
+    """Layers and convolutions of the inspector's report, by what they read."""
+    found = types_from_report(REPORT)
+
+    assert found["convolutions"] == {"fp16": 1, "fp32": 1}
+    assert found["layers"] == {"fp16": 1, "fp32": 1, "bf16": 1}
+    with pytest.raises(EngineBuildError, match="1 convolutions in float32, 0 were"):
+        check_inspected(found, {"fp16": 2})
+    check_inspected(found, {"fp16": 1, "fp32": 1})
 
 
 def test_the_profile_is_the_batch_and_nothing_else(bundle, rtx):
