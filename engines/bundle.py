@@ -174,13 +174,17 @@ def save_bundle(
     return ModelBundle.load(folder)
 
 
-def with_trust(bundle: ModelBundle, trust: Trust) -> ModelBundle:
+def with_trust(bundle: ModelBundle, trust: Trust, measured: Mapping[str, Any]) -> ModelBundle:
     """
     Replace what a bundle knows of its own limits, and load it back.
 
-    Killed in between, it says that it is damaged; the same call then mends it.
+    Args:
+        bundle: Its folder is written to; its hash changes.
+        trust: What is applied.
+        measured: How well that was found to work: goes into ``data`` as ``trust``.
     """
     record = _read_json(bundle.folder / SCREENING) | _write_trust(bundle.folder, trust)
+    record["data"] = {**record.get("data", {}), "trust": dict(measured)}
     with whole_file(bundle.folder / SCREENING) as scratch:
         scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return ModelBundle.load(bundle.folder)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
+    from engines.bundle import ModelBundle
     from train.fit import Run
 
 __all__ = ["cli", "main"]
@@ -142,6 +143,42 @@ def evaluate(**given: Any) -> None:
 
 
 @cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@data_options
+@click.option(
+    "--training",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="More cells that the model was trained on; they say where training lies.",
+)
+@compute_options
+def trust(**given: Any) -> None:
+    """
+    Fit how far to trust a BUNDLE's scores on labelled CELLS, and write it into the BUNDLE.
+
+    Cells of subjects that the bundle says it was trained on tell where training lies; the others
+    tell how often the model is right and what is usual. Its hash changes: runs begun with it
+    as it was do not go on.
+
+    \b
+    Example:
+      slidescreen-train trust bundle C-NMC/fold_0 C-NMC/fold_2
+    """
+    from engines.bundle import ModelBundle
+    from train.limits import refreshed
+
+    compute = compute_from(given)
+    show.note(compute.reason)
+    bundle = ModelBundle.load(given["bundle"])
+    training = open_labelled(given["training"], given["subject"]) if given["training"] else ()
+    cells = cells_from(given)
+    bundle, found = refreshed(bundle, cells, training, compute.value, given["decoder"])
+    show.limits(found)
+    _renew_card(bundle)
+    show.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")
+
+
+@cli.command()
 @data_options
 @click.option(
     "--against",
@@ -232,6 +269,19 @@ def sweep(**given: Any) -> None:
         show.note(str(row))
         write_table(given["out"] / "sweep.csv", rows)
     show.sweep(rows, RECIPES[given["recipe"]])
+
+
+def _renew_card(bundle: ModelBundle) -> None:
+    """Let the bundle's card say what was measured, if it has one."""
+    from engines.files import whole_file
+    from train.card import with_trust_section
+
+    file = bundle.folder / "README.md"
+    if not file.exists():
+        return
+    text = with_trust_section(file.read_text(encoding="utf-8"), bundle)
+    with whole_file(file) as scratch:
+        scratch.write_text(text, encoding="utf-8")
 
 
 def _prepared(given: Mapping[str, Any]) -> Run:

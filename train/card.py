@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from engines.bundle import ModelBundle
     from train.evaluate import Evaluation
 
-__all__ = ["card_text"]
+__all__ = ["card_text", "trust_section", "with_trust_section"]
+
+TRUST_HEADING = "## How far to trust it"
 
 PROTOCOLS = {
     "subject": (
@@ -44,6 +46,7 @@ def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
         _about(bundle),
         _figures(bundle, judged),
         _subjects(judged),
+        trust_section(bundle),
         _limits(bundle),
         _use(bundle),
     ]
@@ -109,6 +112,45 @@ def _subjects(judged: Evaluation) -> str:
         f"worst {min(shares):.3f}.\n\n"
         f"| subject | class | cells | called right |\n| --- | --- | --- | --- |\n{rows}\n"
     )
+
+
+def trust_section(bundle: ModelBundle) -> str:
+    """Say how far its sets, distances and corrected shares can be trusted, as measured."""
+    found = bundle.data["trust"]
+    rows = "\n".join(
+        f"| {name} | {_percent(found['measured'][name])} | {found['guaranteed'][name]:.0%} |"
+        for name in bundle.classes
+    )
+    aurocs = ", ".join(f"{kind} {value:.3f}" for kind, value in found["auroc"].items())
+    return (
+        f"{TRUST_HEADING}\n\n"
+        f"From {found['held_out_cells']} held-out cells of {found['held_out_subjects']} subjects. "
+        f"Prediction sets meant to hold the true class for {found['coverage']:.0%} of cells, each "
+        "subject judged by sets that the other held-out subjects give, subjects counting the "
+        f"same; beside it what is certain for a new subject of the same kind:\n\n"
+        f"| class | held | guaranteed |\n| --- | --- | --- |\n{rows}\n\n"
+        f"For {found['abstained']:.0%} of the held-out cells the set is not one class: the model "
+        "abstains.\n\n"
+        "Out of distribution: how often images lie farther from the training cells than held-out "
+        f"cells do (AUROC): {aurocs}. These are easy strangers; a cell of another centre or "
+        "disease may be much more like the training cells, and be called without a sign.\n"
+    )
+
+
+def with_trust_section(card: str, bundle: ModelBundle) -> str:
+    """Put the section into a card, in the place of an older one or before the limits."""
+    before, found, after = card.partition(f"{TRUST_HEADING}\n")
+    if found:
+        after = after[after.find("\n## ") + 1 :]
+    else:
+        before, heading, after = card.partition("## Limits\n")
+        after = heading + after
+    return f"{before}{trust_section(bundle)}\n{after}"
+
+
+def _percent(share: float | None) -> str:
+    """Write a share, or that there was too little to tell."""
+    return "too few subjects" if share is None else f"{share:.0%}"
 
 
 def _limits(bundle: ModelBundle) -> str:

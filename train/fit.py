@@ -20,28 +20,29 @@ from train.checkpoint import Identity, load_state, save_state
 from train.devices import Compute
 from train.evaluate import evaluation, predictions, truth_of
 from train.events import EpochDone
+from train.limits import fitted_trust, limits, spread, strangers
 from train.loop import Training, TrainingCells
 from train.metrics import Scored, figures
 from train.pixels import decoded_cells, enlarged
 from train.plots import draw_plots
-from train.publish import Meaning, as_shipped, model_input, publish_bundle, publish_features
+from train.publish import Meaning, as_shipped, model_input, publish_bundle
 from train.start import network_to_train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
     from torch import nn
 
     from engines.bundle import ModelBundle
-    from train.evaluate import Evaluation
+    from engines.trust.record import Trust
+    from train.evaluate import Evaluation, Predictions
     from train.events import StepDone
     from train.parts import Parts
     from train.pixels import DecodedCells
     from train.recipe import Recipe
 
 __all__ = ["FitOptions", "Run", "prepared_run"]
-
-FEATURE_CELLS = 2000  # training cells whose pooled features describe where training lay
 
 log = logging.getLogger(__name__)
 
@@ -125,12 +126,13 @@ class Run:
                 "no epoch is finished, so there is nothing to keep", hint="run it again"
             )
         network = self._best_network()
-        judged, point = self._judged(network)
+        predicted = self._predicted(network)
+        judged, point = self._judged(predicted.logits)
         data = self._provenance(judged)
-        data["features"] = self._features(network)
+        trust, data["trust"] = self._trust(network, predicted, point)
         meaning = Meaning(self.classes, self.options.positive, point, data)
         weights = self.training.best_weights
-        bundle = publish_bundle(self.options.out, self.recipe, weights, meaning)
+        bundle = publish_bundle(self.options.out, self.recipe, weights, meaning, trust)
         draw_plots(self.options.out / "plots", judged)
         with whole_file(self.options.out / "README.md") as scratch:
             scratch.write_text(card_text(bundle, judged), encoding="utf-8")
@@ -160,11 +162,17 @@ class Run:
         )
         return network.eval()
 
-    def _judged(self, network: nn.Module) -> tuple[Evaluation, OperatingPoint]:
-        """Fit the operating point, and judge by cross-fitting it, in float32."""
-        exact = Compute(self.options.compute.device, half=False)
-        expected = model_input(self.recipe)
-        logits = predictions(network, self.held_out.pixels, expected, exact).logits
+    @property
+    def _exact(self) -> Compute:
+        """Where final figures are computed: in float32."""
+        return Compute(self.options.compute.device, half=False)
+
+    def _predicted(self, network: nn.Module) -> Predictions:
+        """Run the held-out cells."""
+        return predictions(network, self.held_out.pixels, model_input(self.recipe), self._exact)
+
+    def _judged(self, logits: NDArray[np.float32]) -> tuple[Evaluation, OperatingPoint]:
+        """Fit the operating point, and judge by cross-fitting it."""
         truth = truth_of(self.held_out.cells, self.classes)
         positive = self.options.positive
         number = self.classes.index(positive) if positive else None
@@ -174,14 +182,17 @@ class Run:
         uncalibrated = probabilities(logits, 1.0)
         return evaluation(scored, uncalibrated, faults=len(self.held_out.faults)), point
 
-    def _features(self, network: nn.Module) -> dict[str, Any]:
-        """Write the pooled features of some training cells."""
-        cells = self.parts.training[:: -(-len(self.parts.training) // FEATURE_CELLS)]
+    def _trust(
+        self, network: nn.Module, predicted: Predictions, point: OperatingPoint
+    ) -> tuple[Trust, dict[str, Any]]:
+        """Fit how far to trust the scores, with some training cells, and measure how well."""
         expected = model_input(self.recipe)
-        decoded = decoded_cells(cells, expected, self.options.decoder)
-        features = predictions(network, decoded.pixels, expected, self.options.compute).features
-        truth = truth_of(decoded.cells, self.classes)
-        return dict(publish_features(self.options.out, features, truth))
+        decoded = decoded_cells(spread(self.parts.training), expected, self.options.decoder)
+        learned = predictions(network, decoded.pixels, expected, self.options.compute)
+        trust = fitted_trust((learned, decoded), (predicted, self.held_out), self.classes)
+        auroc = strangers(network, trust, self.held_out.pixels, expected, self._exact)
+        meaning = (self.classes, point.temperature)
+        return trust, limits(trust, meaning, len(decoded.cells), auroc).record()
 
     def _provenance(self, judged: Evaluation) -> dict[str, Any]:
         """Collect what the bundle says of its own making."""

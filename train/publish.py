@@ -8,27 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 
 from engines.bundle import ModelInput, save_bundle
-from engines.files import sha256_of_file, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from engines.bundle import ModelBundle
+    from engines.trust.record import Trust
     from train.calibrate import OperatingPoint
     from train.recipe import Recipe
 
-__all__ = ["FEATURES", "Meaning", "as_shipped", "publish_bundle", "publish_features"]
-
-FEATURES = "features.safetensors"
-COMPONENTS = 128  # principal directions of the pooled features kept; the rest is one variance
+__all__ = ["Meaning", "as_shipped", "publish_bundle"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +62,7 @@ def model_input(recipe: Recipe) -> ModelInput:
 
 
 def publish_bundle(
-    folder: Path, recipe: Recipe, weights: Mapping[str, Tensor], meaning: Meaning
+    folder: Path, recipe: Recipe, weights: Mapping[str, Tensor], meaning: Meaning, trust: Trust
 ) -> ModelBundle:
     """
     Write a bundle, whole or not at all file by file, and load it back.
@@ -78,6 +72,7 @@ def publish_bundle(
         recipe: What the weights were trained by.
         weights: State dict of the recipe's network, written as ``as_shipped`` rounds it.
         meaning: Of its outputs.
+        trust: How far to trust them.
     """
     contiguous = {n: t.contiguous().cpu() for n, t in as_shipped(weights).items()}
     screening = {
@@ -93,42 +88,7 @@ def publish_bundle(
         file = Path(scratch) / "model.safetensors"
         save_file(contiguous, file, metadata={"format": "pt"})
         config = _timm_config(recipe, meaning.classes)
-        return save_bundle(folder, config=config, weights=file, screening=screening)
-
-
-def publish_features(
-    folder: Path, features_NF: NDArray[np.float16], truth_N: NDArray[np.int64]
-) -> dict[str, str | int]:
-    """
-    Write where training cells lie among pooled features; return what names the file.
-
-    ``mean_F``, ``class_means_CF``, and the covariance as its leading directions
-    (``directions_KF``, orthonormal, with ``variances_K``) and ``rest``, the mean variance of the
-    others: enough for Mahalanobis distances, without 2.4 million numbers.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    features = torch.from_numpy(features_NF.astype(np.float32))
-    mean = features.mean(0)
-    _, singular, directions = torch.linalg.svd(features - mean, full_matrices=False)
-    variances = singular.square() / max(len(features) - 1, 1)
-    kept = min(COMPONENTS, len(variances))
-    others = max(features.shape[1] - kept, 1)
-    tensors = {
-        "mean_F": mean,
-        "class_means_CF": _class_means(features, truth_N),
-        "directions_KF": directions[:kept].contiguous(),
-        "variances_K": variances[:kept].contiguous(),
-        "rest": variances[kept:].sum().reshape(1) / others,
-    }
-    with whole_file(folder / FEATURES) as scratch:
-        scratch.write_bytes(save(tensors))  # save_file would ignore the umask: mode 0600
-    return {"file": FEATURES, "sha256": sha256_of_file(folder / FEATURES), "cells": len(features)}
-
-
-def _class_means(features: Tensor, truth_N: NDArray[np.int64]) -> Tensor:
-    """Return ``(C, F)``."""
-    truth = torch.from_numpy(truth_N)
-    return torch.stack([features[truth == number].mean(0) for number in torch.unique(truth)])
+        return save_bundle(folder, config=config, weights=file, screening=screening, trust=trust)
 
 
 def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from train.evaluate import Evaluation
     from train.events import EpochDone, StepDone
     from train.fit import Run
+    from train.limits import Limits
     from train.recipe import Recipe
     from train.sweep import Row
 
@@ -110,6 +111,19 @@ def evaluation(judged: Evaluation) -> None:
             f"{len(judged.seen)} of these subjects were trained on: the figures are flattered "
             "(--unseen leaves them out)"
         )
+
+
+def limits(found: Limits) -> None:
+    """Print how well a model knows its limits."""
+    out = Console()
+    title = f"{found.held_out_cells} held-out cells of {found.held_out_subjects} subjects"
+    table = Table("class", f"sets of {found.coverage:.0%} hold", "guaranteed", title=title)
+    for name, share in found.measured.items():
+        table.add_row(name, _share(share), f"{found.guaranteed[name]:.4f}")
+    out.print(table)
+    out.print(f"abstained from: {found.abstained:.1%} of the held-out cells")
+    for kind, value in found.auroc.items():
+        out.print(f"AUROC of distance, {kind}: {value:.4f}")
 
 
 def check(report: CheckReport) -> None:

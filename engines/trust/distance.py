@@ -34,7 +34,7 @@ class FeatureSpace:
         centres: ``(C, F)`` float32, the mean of each class.
         directions: ``(K, F)`` float32, orthonormal: the leading directions within classes.
         variances: ``(K,)`` float32, along these.
-        rest: The mean variance along every other direction.
+        rest: The mean variance along every other direction; infinite if there is none.
     """
 
     centres: NDArray[np.float32]
@@ -54,12 +54,12 @@ class FeatureSpace:
         variances = singular**2 / max(len(features) - len(present), 1)
         kept = min(DIRECTIONS, len(variances))
         floor = max(FLOOR * variances.sum() / features.shape[1], 1e-12)
-        others = max(features.shape[1] - kept, 1)
+        others = features.shape[1] - kept
         return cls(
             centres.astype(np.float32),
             directions[:kept].astype(np.float32),
             np.maximum(variances[:kept], floor).astype(np.float32),
-            float(max(variances[kept:].sum() / others, floor)),
+            max(float(variances[kept:].sum()) / others, float(floor)) if others else float("inf"),
         )
 
     def distances(self, features_NF: NDArray[np.floating]) -> NDArray[np.float32]:

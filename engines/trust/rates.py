@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["ErrorRates", "predictive_rates"]
 
-GRID = 40  # points of each of the two integrals
+MEANS, LIKENESSES = 60, 24  # points of the two integrals
 TAIL = 0.025
 SHARES = np.linspace(0, 1, 101)  # tried; between two of them the bounds are interpolated
-MOST_LIKELY = 1e-6  # of the likeliest: what is left out of a mixture
+MOST_LIKELY = 1e-4  # of the likeliest: what is left out of a mixture
 
 
 def _nodes(count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -56,13 +56,14 @@ def predictive_rates(
 
     Of no subject, the rate may be anything.
     """
-    middles = (np.arange(GRID) + 0.5) / GRID
-    mean, likeness = (g.ravel() for g in np.meshgrid(middles, middles))
-    total = 1 / likeness - 1
+    means, roots = ((np.arange(count) + 0.5) / count for count in (MEANS, LIKENESSES))
+    mean, root = (g.ravel() for g in np.meshgrid(means, roots))
+    total = 1 / root**2 - 1  # likeness is the root's square: finer where people are alike
     one, other = mean * total, (1 - mean) * total
-    fit = np.zeros(len(one))
-    for hits, cells in zip(hits_S, cells_S, strict=True):
-        fit += betaln(one + hits, other + cells - hits) - betaln(one, other)
+    fit = np.log(root) - len(cells_S) * betaln(one, other)
+    pairs, times = np.unique(np.stack([hits_S, cells_S]), axis=1, return_counts=True)
+    for hits, cells, count in zip(*pairs, times, strict=True):
+        fit += count * betaln(one + hits, other + cells - hits)
     weight = np.exp(fit - logsumexp(fit))
     kept = weight > weight.max() * MOST_LIKELY
     values = betaincinv(one[kept, None], other[kept, None], LEVELS)

@@ -29,6 +29,7 @@ FINGERPRINT = Fingerprint(
     slide_rule="parent",
     shard_cells=10,
     decoder="dali",
+    decode_on="cpu",
     max_pixels=1,
     runtime="openvino",
     precision="bf16",

@@ -26,7 +26,7 @@ from train.start import freeze_stages, network_to_train
 HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["fit"], ["evaluate"], ["check"], ["sweep"]])
+@pytest.mark.parametrize("arguments", [[], ["fit"], ["evaluate"], ["trust"], ["check"], ["sweep"]])
 def test_help_is_light(arguments):
     """Help loads no heavy package, and every command ends its help with an example."""
     code = (

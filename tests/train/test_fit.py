@@ -70,15 +70,17 @@ def test_weights_are_halved_but_statistics_are_not(bundle):
     assert all(t.dtype == torch.float32 for n, t in tensors.items() if "running" in n)
 
 
-def test_pooled_features_of_training_cells_are_kept(bundle):
-    """Mean, class means and leading directions, named with their hash in the bundle."""
-    kept = load_file(bundle / "features.safetensors")
-    record = json.loads((bundle / "screening.json").read_text())["data"]["features"]
+def test_a_bundle_knows_its_limits(bundle):
+    """Where training lies and what held-out cells are like, hashed; and how well that works."""
+    loaded = ModelBundle.load(bundle)
+    record = json.loads((bundle / "screening.json").read_text())["data"]["trust"]
+    directions = torch.from_numpy(loaded.trust.features.directions)
 
-    assert kept["class_means_CF"].shape == (2, len(kept["mean_F"]))
-    directions = kept["directions_KF"]
     assert torch.allclose(directions @ directions.T, torch.eye(len(directions)), atol=1e-4)
-    assert record["file"] == "features.safetensors"
+    assert len(loaded.trust.held_out.truth) == record["held_out_cells"] == 16
+    assert record["held_out_subjects"] == len(loaded.data["held_out_subjects"]) == 4
+    assert record["guaranteed"] == {"all": 0.95 * 2 / 3, "hem": 0.95 * 2 / 3}
+    assert record["auroc"]["noise"] > 0.9
     modes = {file.stat().st_mode for file in bundle.iterdir() if file.is_file()}
     assert len(modes) == 1
 
