@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import BundleError
 from engines.files import sha256_of_file, whole_file
-from engines.trust.record import TRUST, Trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from engines.trust.record import Trust
 
 __all__ = ["DEFAULT_BUNDLE", "FORMAT", "ModelBundle", "ModelInput", "save_bundle", "with_trust"]
 
@@ -31,6 +32,7 @@ DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default"
 CHANNELS = 3
 TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
 CONFIG, WEIGHTS, SCREENING = "config.json", "model.safetensors", "screening.json"
+TRUST = "trust.safetensors"
 
 Fit = Literal["squash", "pad"]
 Filter = Literal["bilinear", "bicubic"]
@@ -205,6 +207,8 @@ def _read_trust(folder: Path, screening: Mapping[str, Any]) -> Trust | None:
     """Read what screening.json names, and nothing else."""
     if "trust_sha256" not in screening:
         return None
+    from engines.trust.record import Trust  # numpy: not for those who only ask for help
+
     try:
         data = (folder / TRUST).read_bytes()
     except OSError as error:

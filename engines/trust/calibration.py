@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,6 +27,8 @@ def probabilities(logits_NC: NDArray[np.float32], temperature: float) -> NDArray
     Returns:
         ``(N, C)`` float32; each row sums to 1.
     """
+    from scipy.special import softmax  # not for those who only ask for help
+
     scaled_NC = logits_NC.astype(np.float64) / temperature
     return np.asarray(softmax(scaled_NC, axis=1)).astype(np.float32)
 

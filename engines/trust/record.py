@@ -16,9 +16,9 @@ from engines.trust.subjects import Pooled
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["TRUST", "HeldOut", "Trust"]
+__all__ = ["HeldOut", "Trust"]
 
-TRUST = "trust.safetensors"
+NAME = "trust.safetensors"
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Trust:
             )
             colours = ColourSpace(found["colour_mean"], found["colour_precision"])
         except (KeyError, SafetensorError) as error:
-            raise ValueError(f"{TRUST} is damaged: {error}") from error
+            raise ValueError(f"{NAME} is damaged: {error}") from error
         if held.logits.shape[1] != classes:
-            raise ValueError(f"{TRUST} is of {held.logits.shape[1]} classes, not {classes}")
+            raise ValueError(f"{NAME} is of {held.logits.shape[1]} classes, not {classes}")
         return cls(held, features, colours)
