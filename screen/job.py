@@ -86,6 +86,8 @@ class Job:
             seconds: How long that took, with whatever the caller did in between.
         """
         told = tell(self.results, self.plan, self.fingerprint, self.judge, self.thresholds)
+        if any(self.record.get(name) != value for name, value in told.items()):
+            self.results.drop_report()
         self.record.update(told)
         decoded_by: Counter[str] = Counter()
         for part in committed_parts(self.results, self.plan, self.fingerprint).values():

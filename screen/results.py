@@ -153,6 +153,12 @@ class ResultsFolder:
             text = json.dumps({"format": RUN_FORMAT, **record}, indent=2, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
 
+    def drop_report(self) -> None:
+        """Remove a report of ours: what it says is no longer so."""
+        if is_report(self.report):
+            with writing(self.report):
+                self.report.unlink()
+
     def discardable(self) -> list[Path]:
         """
         Name the files of an earlier run: those that carry its mark.

@@ -71,7 +71,16 @@ def _coverage(record: Mapping[str, Any]) -> str:
     trust = record.get("trust") or {}
     if not trust.get("available"):
         return "none: the model's bundle has no data for them"
-    return f"{trust['coverage']:.0%} asked for. {trust['why']}"
+    classes = [_class_coverage(name, each) for name, each in trust["classes"].items()]
+    return f"{trust['coverage']:.0%} asked for, from {trust['why']}; {', '.join(classes)}"
+
+
+def _class_coverage(name: str, known: Mapping[str, Any]) -> str:
+    """Say what the sets of one class held when its own subjects were left out."""
+    measured, sure = known["measured"], known["guaranteed"]
+    held = "not measured" if measured is None else f"measured {measured:.1%}"
+    bound = "" if sure is None else f", at least {sure:.1%} for a new subject"
+    return f"{quoted(name)} {held}{bound}"
 
 
 def _rates(rates: Mapping[str, float | None]) -> Iterator[str]:

@@ -69,7 +69,7 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
 def _drift(record: Mapping[str, Any]) -> dict[str, str] | None:
     """Return the verdict on the run as a whole, and the sentence that explains it."""
     drift = record.get("drift")
-    if not drift:
+    if not drift or (not drift["measured"] and record.get("warnings")):
         return None
     return {
         "verdict": shown_sentence(drift["verdict"]),

@@ -103,7 +103,8 @@ def warnings(
     record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields, pictures: Pictures
 ) -> list[str]:
     """Return what a reader must know first, a sentence or two each."""
-    said = list(record.get("warnings") or [])
+    drift = (record.get("drift") or {}).get("sentence")  # has a place of its own
+    said = [text for text in record.get("warnings") or () if text != drift]
     said.extend(_run_warnings(record, fields))
     unscored = sum(row.unscored for row in slides)
     if unscored:

@@ -25,17 +25,18 @@ def test_the_page_says_what_ran_and_what_came_out(reported, drawn_cells):
     """Counts, drift, warnings, model, engine, parity, rates and the notice."""
     page = reported(drawn_cells)
 
+    assert page.count("Colours are paler than in training.") == 1
     for said in (
         "For research use only",
         "Called “all”",
         "differs from training",
-        "Colours are paler",
-        "This run differs from the training data.",
+        "Take care.",
         "Not scored, and so in no share: 1 cell.",
         "agrees with FP32 PyTorch on 8 of your cells",
         "40.0 end to end",
         "corrected for the model&#39;s error (Rogan-Gladen)",
         "at 95% coverage",
+        "“all” measured 94.0%, at least 90.0% for a new subject",
     ):
         assert said in page
 
@@ -299,3 +300,58 @@ def test_a_model_of_three_classes_without_a_positive_one(three_classes, tmp_path
     histogram = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["charts"]["histogram"]
     assert sum(histogram) == 6
     assert len(histogram) == BINS
+
+
+@pytest.fixture
+def ran(bundle, tmp_path):
+    """Screen a few drawn cells for real, with a bundle that has trust data."""
+    import screen
+
+    def call(**options):
+        asked = {"source": tmp_path / "cells", "out": tmp_path / "out", "runtime": "torch"}
+        asked |= {"model": bundle.folder, **options}
+        list(screen.run(screen.RunOptions(**asked)))
+        return tmp_path / "out"
+
+    return call
+
+
+def test_a_real_run_makes_a_report_with_all_of_it(ran, drawn_cells, data):
+    """Sets, distances, evidence, quality, drift: as the run wrote them."""
+    out = ran()
+
+    page = write_report(ReportOptions(results=out)).path.read_text()
+
+    shown = data(page)
+    keys = [words["key"] for words in shown["galleries"]]
+    assert keys == ["suspicious", "uncertain", "strange"]
+    assert all(len(each["map"]) > 1 and each["image"] for each in shown["cells"])
+    assert {"focus", "ood_p", "stain_shift"} <= shown["charts"]["sample"].keys()
+    assert 'id="chart-scatter"' in page
+    assert ">Left open by the model<" in page
+
+
+def test_the_most_suspicious_are_the_top_cells_of_the_table(ran, drawn_cells, data):
+    """The report and slides.parquet name the same cells, in the same order."""
+    out = ran()
+
+    page = data(write_report(ReportOptions(results=out)).path.read_text())
+
+    for slide in ResultsFolder(out).read_slides():
+        (shown,) = (each for each in page["slides"] if each["name"] == slide["slide"])
+        names = [page["cells"][place]["path"] for place in shown["galleries"]["suspicious"]]
+        assert names[: len(slide["top_cells"])] == slide["top_cells"]
+
+
+def test_a_report_does_not_outlive_the_tables_it_tells_of(ran, drawn_cells):
+    """A finished run repeated leaves it; with other thresholds, the slides' flags are others."""
+    from screen.flags import Thresholds
+
+    out = ran()
+    report = write_report(ReportOptions(results=out)).path
+    ran()
+    assert report.exists()
+
+    ran(thresholds=Thresholds(fraction=0.7, cells=2))
+
+    assert not report.exists()
