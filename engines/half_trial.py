@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
 from torch import nn
 
 from engines.activations import Peaks, exact_sums, half_limit, watched
-from engines.network import make_half
+from engines.network import folded_graph, make_half, serving_graph
 from engines.parity import score_agreement
 from engines.precision import DTYPES, always_fp32, within
 
@@ -46,6 +46,24 @@ class Trial:
     precision: str
     reference: NDArray[np.float32]
     folded: ServingGraph
+
+    @classmethod
+    def of(
+        cls,
+        bundle: ModelBundle,
+        refs: Sequence[CellRef],
+        pixels: NDArray[np.uint8],
+        precision: str,
+    ) -> Self:
+        """Score n > 0 cells, ``(n, H, W, 3)``, in float32, and fold the network's norms."""
+        return cls(
+            bundle=bundle,
+            refs=refs,
+            pixels=pixels,
+            precision=precision,
+            reference=logits_of(serving_graph(bundle), pixels),
+            folded=folded_graph(bundle),
+        )
 
     def graph(self, kept: Collection[str]) -> ServingGraph:
         """Make the graph with exceptions."""

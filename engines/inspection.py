@@ -13,7 +13,7 @@ from engines.tensorrt_log import errors_of
 if TYPE_CHECKING:
     from engines.flavours import Installed
 
-__all__ = ["check_inspected", "inspected_types", "types_from_report"]
+__all__ = ["check_inspected", "inspected_types", "malformed", "types_from_report"]
 
 FORMATS = {
     "bf16": re.compile(r"bf16|bfloat", re.IGNORECASE),
@@ -39,6 +39,17 @@ def inspected_types(installed: Installed, plan: bytes) -> dict[str, dict[str, in
         inspector = engine.create_engine_inspector()
         report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return types_from_report(report)
+
+
+def malformed(installed: Installed, plan: bytes) -> bool:
+    """Tell whether a flavour that can judge a plan without its GPU finds it no plan at all."""
+    trt = installed.trt
+    with errors_of(installed) as logger:
+        judge = getattr(trt.Runtime(logger), "get_engine_validity", None)
+        if judge is None:
+            return False
+        _, diagnostics = judge(plan)
+        return bool(int(diagnostics) & int(trt.EngineInvalidityDiagnostics.MALFORMED_ENGINE))
 
 
 def types_from_report(report: str) -> dict[str, dict[str, int]]:

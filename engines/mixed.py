@@ -16,8 +16,7 @@ import numpy as np
 
 from engines.export import GRAPH_VERSION, cache_folder
 from engines.files import whole_file
-from engines.half_trial import Trial, costly_modules, logits_of, overflowing_modules
-from engines.network import folded_graph, serving_graph
+from engines.half_trial import Trial, costly_modules, overflowing_modules
 from engines.precision import within
 
 if TYPE_CHECKING:
@@ -93,14 +92,7 @@ def find_mixed(
     Returns:
         What was found; ``holds`` is False if parity misses even with everything in float32.
     """
-    trial = Trial(
-        bundle=bundle,
-        refs=refs,
-        pixels=pixels,
-        precision=precision,
-        reference=logits_of(serving_graph(bundle), pixels),
-        folded=folded_graph(bundle),
-    )
+    trial = Trial.of(bundle, refs, pixels, precision)
     overflowing, agreement, peaks = overflowing_modules(trial)
     costly: list[str] = []
     if not agreement.holds:
@@ -147,7 +139,13 @@ def settled(
     pixels = np.concatenate([batch.host_pixels for batch in sample])
     found = find_mixed(bundle, refs, pixels, precision=precision, say=say)
     remember(bundle, found)
+    say(f"{precision} agrees to {found.max_dp:.2g}; kept in float32: {_names(found.keep_fp32)}")
     return found
+
+
+def _names(modules: Sequence[str]) -> str:
+    """List modules."""
+    return ", ".join(modules) or "nothing"
 
 
 def remembered(bundle: ModelBundle, precision: str) -> Mixed | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
 import traceback
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -18,10 +16,11 @@ from rich.text import Text
 
 from engines.bundle import DEFAULT_BUNDLE
 from engines.errors import UserError
+from screen.announce import engines_announced
+from screen.cli_engine import engine
 from screen.cli_report import made_report, report, report_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from screen.settings import RunOptions
@@ -216,7 +215,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
         ood_level=given.pop("ood_level"),
     )
     asked = screen.RunOptions(**given, thresholds=thresholds)
-    with _watch(quiet=quiet) as watch, _exports_announced(quiet=quiet):
+    with _watch(quiet=quiet) as watch, engines_announced(_say, quiet=quiet):
         for _ in screen.run(asked, watch):
             pass
     written = made_report(results=asked.out) if and_report else None
@@ -281,6 +280,7 @@ def doctor() -> int:
     return DONE if all(check.works for check in checks if check.needed) else MENDABLE
 
 
+cli.add_command(engine)
 cli.add_command(report)
 
 
@@ -296,20 +296,6 @@ def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
     if console.is_terminal:
         return BarWatch(console, lambda line: console.print(line, markup=False, highlight=False))
     return LineWatch(_say)
-
-
-@contextmanager
-def _exports_announced(*, quiet: bool) -> Iterator[None]:
-    """Say so when a model is exported, which takes a while and happens once."""
-    handler = logging.Handler()
-    handler.emit = lambda record: _say(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("engines")
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-    log.addHandler(handler)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
 
 
 def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[str, Any]]) -> None:

@@ -36,20 +36,25 @@ class TensorRTRuntime(DeviceRuntime):
     Each slot has an execution context, and so activations, of its own.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917  (which plan, and where)
         self,
         name: str,
         bundle: ModelBundle,
         options: RuntimeOptions,
         progress: BuildProgress | None = None,
         device: torch.device = CUDA,
+        engine: Engine | None = None,
     ) -> None:
-        """Load the plan and tie a context to each slot."""
+        """Load the plan (that of *engine*, or one from the cache); tie a context to each slot."""
         self.name = name
         self._installed = open_flavour(name)
         self.version = f"{name} {self._installed.version}"
         wanted = EngineOptions(precision=options.precision, batch=options.batch, flavour=name)
-        self._engine = loaded_engine(bundle, wanted, self._installed, progress)
+        self._engine = (
+            _deserialised(engine, self._installed)
+            if engine is not None
+            else loaded_engine(bundle, wanted, self._installed, progress)
+        )
         super().__init__(bundle, options, self._bound, device)
 
     def _bound(self, pixels: torch.Tensor, lane: Lane) -> Bound:
