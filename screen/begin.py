@@ -102,6 +102,7 @@ class Beginning:
         if len(done) < plan.shard_count:
             stages = self._stages_again(plan, settings.again(self.options), earlier)
             earlier |= {"choices": stages.settings.record(), "parity": stages.verdict}
+            earlier |= {"engine": stages.runtime.version, "decoder": stages.decoder.version}
             earlier |= {"rates": {**earlier["rates"], **stages.rates}, **machine()}
             self.results.write_run(earlier)
         return Job(
@@ -120,7 +121,9 @@ class Beginning:
         verdict = earlier["parity"]
         same = all(verdict.get(key) == value for key, value in machine().items())
         if same and verdict["verdict"] == "agrees":
-            return self._opener(plan).reopen(settings, verdict, earlier["rates"])
+            stages = self._opener(plan).reopen(settings, verdict, earlier["rates"])
+            if stages.runtime.version == earlier["engine"]:
+                return stages
         return self._opener(plan).open(settings, may_fall_back=False)
 
     def _opener(self, plan: Plan) -> Opener:

@@ -155,7 +155,7 @@ def _arithmetic(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -
 
 def _scores(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -> Finding:
     """Run the plan itself against FP32 PyTorch, where a GPU can."""
-    from engines.runtime.tensorrt import TensorRTRuntime
+    from engines.runtime.tensorrt import open_engine
 
     found = obstacle(engine.key.flavour)
     if found is not None:
@@ -163,7 +163,7 @@ def _scores(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -> Fi
     key = engine.key
     options = RuntimeOptions(precision=key.precision, batch=key.batch)
     try:
-        ours = _logits(TensorRTRuntime(key.flavour, bundle, options, engine=engine), batches)
+        ours = _logits(open_engine(engine, bundle, options), batches)
     except UserError as error:
         return Finding("scores", "failed", str(error))
     reference = open_runtime("torch", bundle, RuntimeOptions(batch=SAMPLE_BATCH))

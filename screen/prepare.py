@@ -99,7 +99,7 @@ class Opener:
         if not batches:
             verdict = {"verdict": "not measured", "why": "no cell could be decoded", **machine()}
             unknown = {"decode": None, "engine": None}
-            runtime, settings = self._working_runtime(settings, may_fall_back=may_fall_back)
+            runtime, settings = self._working_runtime(settings, (), may_fall_back=may_fall_back)
             return self._stages(settings, verdict, unknown, decoder, runtime)
         runtime, settings, scores, engine = self._agreeing_runtime(
             settings, batches, may_fall_back=may_fall_back
@@ -162,7 +162,9 @@ class Opener:
         refs = [ref for batch in batches for ref in batch.refs]
         may = may_fall_back and self.options.precision == "auto"
         while True:
-            runtime, settings = self._working_runtime(settings, may_fall_back=may_fall_back)
+            runtime, settings = self._working_runtime(
+                settings, batches, may_fall_back=may_fall_back
+            )
             logits, rate = _timed_logits(runtime, batches)
             agreement = parity.score_agreement(
                 refs, logits, expected, bundle=self.bundle, precision=settings.precision.value
@@ -172,13 +174,13 @@ class Opener:
             settings = in_float32(settings, agreement, may_fall_back=may)
 
     def _working_runtime(
-        self, settings: Settings, *, may_fall_back: bool
+        self, settings: Settings, sample: Sequence[Batch], *, may_fall_back: bool
     ) -> tuple[Runtime, Settings]:
         """Open the runtime; where it was ours to choose, fall back to the next on the GPU."""
         tried: frozenset[str] = frozenset()
         while True:
             try:
-                return self._runtime(settings), settings
+                return self._runtime(settings, sample), settings
             except (BackendMissingError, DeviceError, EngineBuildError) as error:
                 tried |= {settings.runtime.value}
                 following = next_runtime(settings, self.options, str(error), tried)
@@ -196,14 +198,15 @@ class Opener:
         )
         return open_decoder(name, self.source.read, self.bundle.input, options)
 
-    def _runtime(self, settings: Settings) -> Runtime:
+    def _runtime(self, settings: Settings, sample: Sequence[Batch] = ()) -> Runtime:
         """Open the runtime."""
         options = RuntimeOptions(
             precision=settings.precision.value,
             batch=settings.batch.value,
             threads=settings.threads.value,
         )
-        return open_runtime(settings.runtime.value, self.bundle, options, self.progress)
+        name = settings.runtime.value
+        return open_runtime(name, self.bundle, options, self.progress, sample)
 
 
 def _timed_logits(

@@ -50,7 +50,7 @@ def engine(folder, plan=GOOD):
     """Return what the cache would: something with a plan on disk."""
     path = Path(folder) / "engine.plan"
     path.write_bytes(plan)
-    return SimpleNamespace(path=path)
+    return SimpleNamespace(path=path, record={"keep_fp32": ["stem"]})
 
 
 class Engine:

@@ -9,7 +9,7 @@ from engines.decode import usable_cores
 from engines.runtime.available import GPU_RUNTIMES, RUNTIMES, choose, choose_precision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
@@ -94,11 +94,19 @@ def open_runtime(
     bundle: ModelBundle,
     options: RuntimeOptions,
     progress: BuildProgress | None = None,
+    sample: Sequence[Batch] = (),
 ) -> Runtime:
     """
     Open the runtime called *name* for *bundle*.
 
-    The first time, this may export the model and build an engine; *progress* is told of the latter.
+    The first time, this may export the model and build an engine.
+
+    Args:
+        name: One of RUNTIMES.
+        bundle: The model.
+        options: How it runs.
+        progress: Is told how far the engine is.
+        sample: Decoded cells, to find what a half precision must leave to float32 on a GPU.
     """
     if name == "openvino":
         from engines.runtime.openvino import OpenVINORuntime
@@ -107,11 +115,11 @@ def open_runtime(
     if name == "torch-cuda":
         from engines.runtime.cuda import TorchCudaRuntime
 
-        return TorchCudaRuntime(bundle, options)
+        return TorchCudaRuntime(bundle, options, sample=sample)
     if name in GPU_RUNTIMES:
-        from engines.runtime.tensorrt import TensorRTRuntime
+        from engines.runtime.tensorrt import open_cached
 
-        return TensorRTRuntime(name, bundle, options, progress)
+        return open_cached(name, bundle, options, progress, sample)
     from engines.runtime.torch import TorchRuntime
 
     return TorchRuntime(bundle, options)

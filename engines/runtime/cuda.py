@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 import torch
 
 from engines.lanes import enough_memory
+from engines.mixed import settled
 from engines.network import serving_graph
-from engines.runtime.device import CUDA, Bound, DeviceRuntime
+from engines.runtime.device import Bound, DeviceRuntime, with_exceptions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from engines.bundle import ModelBundle
+    from engines.cells import Batch
     from engines.lanes import Lane
     from engines.runtime import RuntimeOptions
 
@@ -29,22 +33,24 @@ class TorchCudaRuntime(DeviceRuntime):
     """
 
     name = "torch-cuda"
-    version = f"torch {torch.__version__}"
 
     def __init__(
-        self, bundle: ModelBundle, options: RuntimeOptions, device: torch.device = CUDA
+        self, bundle: ModelBundle, options: RuntimeOptions, sample: Sequence[Batch] = ()
     ) -> None:
-        """Build the serving graph on *device* and tie it to the slots."""
+        """Build the serving graph on the device and tie it to the slots."""
+        mixed = settled(bundle, options.precision, sample)
+        kept = mixed.keep_fp32 if mixed else ()
+        self.version = with_exceptions(f"torch {torch.__version__}", kept)
         with enough_memory("the model", "another GPU"):
-            graph = serving_graph(bundle, precision=options.precision)
-            self._graph = graph.to(device).to(memory_format=torch.channels_last)
+            graph = serving_graph(bundle, precision=options.precision, keep_fp32=kept)
+            self._graph = graph.to(self.device).to(memory_format=torch.channels_last)
         with (
             torch.inference_mode(),
             torch.backends.cudnn.flags(
                 enabled=True, benchmark=False, deterministic=True, allow_tf32=False
             ),
         ):
-            super().__init__(bundle, options, self._bound, device)
+            super().__init__(bundle, options, self._bound)
 
     def _bound(self, pixels: Tensor, _: Lane) -> Bound:
         """Give the graph's outputs places that stay."""

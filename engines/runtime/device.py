@@ -18,7 +18,7 @@ from engines.lanes import enough_memory, open_lane
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
     from engines.lanes import Lane
     from engines.runtime import RuntimeOptions
 
-__all__ = ["CUDA", "Bind", "Bound", "DeviceRuntime", "Slot"]
-
-CUDA = torch.device("cuda", 0)
+__all__ = ["Bind", "Bound", "DeviceRuntime", "Slot", "with_exceptions"]
 
 IN_FLIGHT = 3  # one computes, one waits behind it, one is being read or filled
 
@@ -107,20 +105,24 @@ class Slot:
         self.pixels.copy_(self.staged, non_blocking=True)
 
 
+def with_exceptions(version: str, keep_fp32: Sequence[str]) -> str:
+    """Return a version that says which modules stay in float32: other exceptions, other scores."""
+    return f"{version}, in float32 {' '.join(keep_fp32)}" if keep_fp32 else version
+
+
 class DeviceRuntime:
     """A Runtime (see ``engines.runtime``) around whatever can be bound to a slot."""
 
     name: str
     version: str
+    device = torch.device("cuda", 0)
 
-    def __init__(
-        self, bundle: ModelBundle, options: RuntimeOptions, bind: Bind, device: torch.device
-    ) -> None:
+    def __init__(self, bundle: ModelBundle, options: RuntimeOptions, bind: Bind) -> None:
         """Open the slots."""
         self.options = options
         shape = (options.batch, bundle.input.height, bundle.input.width, 3)
         with enough_memory(f"a batch of {options.batch}", "a smaller --batch"):
-            self.slots = [Slot(bind, shape, open_lane(device)) for _ in range(IN_FLIGHT)]
+            self.slots = [Slot(bind, shape, open_lane(self.device)) for _ in range(IN_FLIGHT)]
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         """Keep every slot busy; hand out results in order."""

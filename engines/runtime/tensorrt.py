@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
@@ -11,59 +10,51 @@ from engines.cache import EngineOptions, discard, engine_for
 from engines.errors import EngineBuildError
 from engines.export import OUTPUTS
 from engines.flavours import open_flavour
-from engines.runtime.device import CUDA, Bound, DeviceRuntime
+from engines.runtime.device import Bound, DeviceRuntime, with_exceptions
 from engines.tensorrt_log import errors_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engines.bundle import ModelBundle
+    from engines.cells import Batch
     from engines.engine_store import Engine
     from engines.flavours import Installed
     from engines.lanes import Lane
     from engines.runtime import BuildProgress, RuntimeOptions
 
-__all__ = ["TensorRTRuntime", "loaded_engine"]
+__all__ = ["TensorRTRuntime", "open_cached", "open_engine"]
 
 INPUT = "pixels"
+Loaded: TypeAlias = "tuple[Engine, Any]"  # and its plan, deserialised
 TYPES = {"FLOAT": torch.float32, "HALF": torch.float16}
-
-log = logging.getLogger(__name__)
 
 
 class TensorRTRuntime(DeviceRuntime):
     """
-    A Runtime (see ``engines.runtime``) that runs a plan from the cache, built on first use.
+    A Runtime (see ``engines.runtime``) that runs a plan.
 
     Each slot has an execution context, and so activations, of its own.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917  (which plan, and where)
-        self,
-        name: str,
-        bundle: ModelBundle,
-        options: RuntimeOptions,
-        progress: BuildProgress | None = None,
-        device: torch.device = CUDA,
-        engine: Engine | None = None,
+    def __init__(
+        self, bundle: ModelBundle, options: RuntimeOptions, installed: Installed, loaded: Loaded
     ) -> None:
-        """Load the plan (that of *engine*, or one from the cache); tie a context to each slot."""
-        self.name = name
-        self._installed = open_flavour(name)
-        self.version = f"{name} {self._installed.version}"
-        wanted = EngineOptions(precision=options.precision, batch=options.batch, flavour=name)
-        self._engine = (
-            _deserialised(engine, self._installed)
-            if engine is not None
-            else loaded_engine(bundle, wanted, self._installed, progress)
-        )
-        super().__init__(bundle, options, self._bound, device)
+        """Tie a context to each slot."""
+        engine, self._plan = loaded
+        self._installed = installed
+        self.name = installed.flavour.name
+        version = f"{self.name} {installed.version}"
+        self.version = with_exceptions(version, engine.record["keep_fp32"])
+        super().__init__(bundle, options, self._bound)
 
     def _bound(self, pixels: torch.Tensor, lane: Lane) -> Bound:
         """Give a context its addresses."""
         with errors_of(self._installed):
-            context = self._engine.create_execution_context()
+            context = self._plan.create_execution_context()
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
-            outputs = tuple(_output(self._engine, context, name, lane) for name in OUTPUTS)
+            outputs = tuple(_output(self._plan, context, name, lane) for name in OUTPUTS)
             addresses = zip((INPUT, *OUTPUTS), (pixels, *outputs), strict=True)
             for name, tensor in addresses:
                 _check(context.set_tensor_address(name, tensor.data_ptr()), f"no place for {name}")
@@ -75,24 +66,37 @@ class TensorRTRuntime(DeviceRuntime):
         return Bound(work, outputs, capturable=_capturable(context, lane))
 
 
-def loaded_engine(
+def open_cached(
+    name: str,
     bundle: ModelBundle,
-    wanted: EngineOptions,
-    installed: Installed,
+    options: RuntimeOptions,
     progress: BuildProgress | None = None,
-) -> Any:
+    sample: Sequence[Batch] = (),
+) -> TensorRTRuntime:
     """
-    Return a deserialised engine; one from the cache that does not load is built anew, once.
+    Open a flavour of TensorRT with the engine of the cache, which is built on first use.
+
+    One that does not load is discarded and built anew, once.
 
     Raises:
-        EngineBuildError: If the new one does not load either.
+        EngineBuildError: If that one does not load either.
     """
-    engine = engine_for(bundle, wanted, progress=progress)
+    installed = open_flavour(name)
+    wanted = EngineOptions(precision=options.precision, batch=options.batch, flavour=name)
+    engine = engine_for(bundle, wanted, sample=sample, progress=progress)
     try:
-        return _deserialised(engine, installed)
+        loaded = engine, _deserialised(engine, installed)
     except EngineBuildError as error:
         discard(engine, str(error))
-    return _deserialised(engine_for(bundle, wanted, progress=progress), installed)
+        engine = engine_for(bundle, wanted, sample=sample, progress=progress)
+        loaded = engine, _deserialised(engine, installed)
+    return TensorRTRuntime(bundle, options, installed, loaded)
+
+
+def open_engine(engine: Engine, bundle: ModelBundle, options: RuntimeOptions) -> TensorRTRuntime:
+    """Open exactly this engine, or raise EngineBuildError."""
+    installed = open_flavour(engine.key.flavour)
+    return TensorRTRuntime(bundle, options, installed, (engine, _deserialised(engine, installed)))
 
 
 def _deserialised(engine: Engine, installed: Installed) -> Any:

@@ -15,7 +15,7 @@ from engines.parity import DP_LIMIT
 from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
 from engines.runtime.cuda import TorchCudaRuntime
 from engines.runtime.device import IN_FLIGHT
-from engines.runtime.tensorrt import TensorRTRuntime
+from engines.runtime.tensorrt import TensorRTRuntime, open_cached
 from engines.trust import probabilities
 
 BATCH = 4
@@ -29,6 +29,12 @@ ON_GPU = [
     ("tensorrt", "fp16"),
     ("tensorrt-rtx", "fp16"),
 ]
+
+
+class OnProcessor(TorchCudaRuntime):
+    """PyTorch's runtime for GPUs, working on the processor."""
+
+    device = CPU
 
 
 @pytest.fixture(
@@ -49,8 +55,10 @@ def runtime(request, bundle, tmp_path_factory):
     """Each runtime at each precision; ``lane`` is one for GPUs, working on the processor."""
     name, precision = request.param
     options = RuntimeOptions(precision=precision, batch=BATCH, threads=2)
+    if name.startswith("lane"):
+        torch.set_num_threads(1)
     if name == "lane":
-        return TorchCudaRuntime(bundle, options, CPU)
+        return OnProcessor(bundle, options)
     if name == "lane-tensorrt":
         return on_fake_tensorrt(bundle, options, tmp_path_factory.mktemp("plan"))
     try:
@@ -74,7 +82,8 @@ def on_fake_tensorrt(bundle, options, folder, plans=(fake_tensorrt.GOOD,), disca
             lambda *_, **__: fake_tensorrt.engine(folder, next(plans)),
         )
         patch.setattr(module + "discard", lambda _, why: discarded.append(why))
-        return TensorRTRuntime("tensorrt-rtx", bundle, options, device=CPU)
+        patch.setattr(TensorRTRuntime, "device", CPU)
+        return open_cached("tensorrt-rtx", bundle, options)
 
 
 def batch_of(pixels, name="cell", faults=0):
@@ -237,8 +246,8 @@ def test_an_absent_precision_is_refused_by_name():
 def in_slots(request, bundle):
     """A runtime with slots."""
     options = RuntimeOptions(precision="fp16", batch=BATCH)
-    device = CPU if request.param == "lane" else torch.device("cuda", 0)
-    return TorchCudaRuntime(bundle, options, device)
+    torch.set_num_threads(1)
+    return (OnProcessor if request.param == "lane" else TorchCudaRuntime)(bundle, options)
 
 
 @torch.inference_mode()
@@ -293,6 +302,7 @@ def test_a_plan_that_does_not_load_is_built_anew_once(bundle, tmp_path):
 
     (scores,) = runtime.stream([batch_of(noise(3))])
     assert len(scores.logits) == 3
+    assert runtime.version == "tensorrt-rtx 1.2.3, in float32 stem"
     assert len(discarded) == 1
     assert "the plan does not load" in discarded[0]
 
@@ -322,5 +332,5 @@ def test_memory_that_runs_out_is_an_error_with_a_way_out(bundle, monkeypatch):
     monkeypatch.setattr(TorchCudaRuntime, "_bound", full)
 
     with pytest.raises(DeviceError, match="a batch of 4: CUDA out of memory") as caught:
-        TorchCudaRuntime(bundle, RuntimeOptions(batch=4), CPU)
+        OnProcessor(bundle, RuntimeOptions(batch=4))
     assert "--batch" in caught.value.hint
