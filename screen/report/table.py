@@ -42,7 +42,8 @@ class Share:
     @property
     def text(self) -> str:
         """The estimate and its interval."""
-        return f"{percent(self.value)} ({percent(self.low)} to {percent(self.high)})"
+        value = "unknown" if self.value is None else percent(self.value)
+        return f"{value} ({percent(self.low)} to {percent(self.high)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from screen.display import printable
 
-__all__ = ["count", "moment", "percent", "plural", "probability", "quoted", "shown"]
+__all__ = ["count", "moment", "p_value", "percent", "plural", "probability", "quoted", "shown"]
 
 LONGEST = 240
 SMALLEST_P = 0.001
@@ -35,8 +35,14 @@ def plural(number: int, one: str, many: str = "") -> str:
 
 
 def probability(value: float) -> str:
-    """Write a probability or p-value to three digits, the smallest as a bound."""
-    return f"< {SMALLEST_P}" if 0 <= value < SMALLEST_P else f"{value:.3f}"
+    """Write a probability to three digits."""
+    return f"{value:.3f}"
+
+
+def p_value(value: float) -> str:
+    """Write a p-value to three digits, the smallest as a bound, so that no line breaks in it."""
+    text = f"p < {SMALLEST_P}" if value < SMALLEST_P else f"p = {value:.3f}"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def quoted(name: str | None) -> str:

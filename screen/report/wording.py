@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from screen.display import parity_line
-from screen.report.text import count, percent, plural, probability, quoted, shown
+from screen.report.text import count, p_value, percent, plural, quoted, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,7 +194,7 @@ def cell_lines(
         lines.append(f"open: {names}" if names else "open: fits no class")
     p = cell.get("ood_p")
     if p is not None and fields.ood_level is not None and p <= fields.ood_level:
-        lines.append(f"out of distribution, p {probability(p)}")
+        lines.append(f"out of distribution, {p_value(p)}")
     if label is not None:
         lines.append(f"labelled {shown(label)}")
     if copy_of is not None:

@@ -25,7 +25,7 @@ const charts = (() => {
   const histogram = (id, counts, described) => put(id, (width) => Plot.plot({
     width, height: 240, marginLeft: 56, ...roomBelow, ariaLabel: described,
     x: { ...below, domain: [0, 1], label: report.positive === null ? "probability of the most likely class" : `probability of ${report.positive}` },
-    y: { label: "cells", grid: true, tickFormat: "~s", nice: true },
+    y: { label: "cells", grid: true, tickFormat: "~s", nice: true, ticks: Math.min(5, Math.max(1, ...counts)) },
     marks: [
       Plot.rectY(bars(counts), { x1: "low", x2: "high", y: "n", fill: ACCENT, fillOpacity: 0.75, insetLeft: 0.5, insetRight: 0.5 }),
       Plot.ruleY([0], { stroke: "currentColor" }),

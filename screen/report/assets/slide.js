@@ -35,7 +35,7 @@
     const pixels = context.createImageData(width, height);
     const colours = [colour("--against"), colour("--for")];
     levels.forEach((level, place) => {
-      const alpha = 200 * (Math.abs(level) / 127) ** 0.8;
+      const alpha = 170 * (Math.abs(level) / 127) ** 0.8;
       pixels.data.set([...colours[Number(level > 0)], alpha], 4 * place);
     });
     context.putImageData(pixels, 0, 0);

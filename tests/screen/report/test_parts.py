@@ -26,7 +26,7 @@ from screen.report.page import SCRIPTS, asset, embedded
 from screen.report.rows import CellRows
 from screen.report.scan import GALLERIES, SAMPLE_CELLS, scan
 from screen.report.select import choose
-from screen.report.text import LONGEST, shown
+from screen.report.text import LONGEST, p_value, shown
 from screen.report.thumbnails import overlay_box
 from screen.results import ResultsFolder
 
@@ -356,3 +356,9 @@ def test_foreign_text_is_shown_as_what_it_is():
     assert shown("a\u202eb\n") == r"a\u202eb\n"
     assert shown("x" * 1000 + "end").endswith("end")
     assert len(shown("x" * 1000)) < LONGEST + 5
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0004, "p < 0.001"), (0.0312, "p = 0.031")])
+def test_a_p_value_is_never_nought(value, text):
+    """The smallest are bounds."""
+    assert p_value(value).replace("\N{NO-BREAK SPACE}", " ") == text
