@@ -33,7 +33,11 @@ def installed(bundle, precision):
         def deserialize_cuda_engine(self, plan):
             return Engine(graph) if plan == GOOD else None
 
-    trt = SimpleNamespace(Runtime=Runtime, ILogger=Logger, __name__="fake")
+    trt = SimpleNamespace(
+        Runtime=Runtime,
+        ILogger=Logger,
+        DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
+    )
     flavour = next(flavour for flavour in FLAVOURS if flavour.name == "tensorrt-rtx")
     return Installed(flavour, Hashable(trt), "1.2.3")
 
@@ -60,8 +64,13 @@ class Engine:
         """Hold the network."""
         self.graph = graph
 
-    def create_execution_context(self):
-        """Give a context of its own."""
+    def create_runtime_config(self):
+        """Give settings to fill in."""
+        return SimpleNamespace(dynamic_shapes_kernel_specialization_strategy="lazy")
+
+    def create_execution_context(self, config):
+        """Give a context of its own; refuse kernels that would change behind one's back."""
+        assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
         return Context(self.graph)
 
     def get_tensor_dtype(self, name):

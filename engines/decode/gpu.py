@@ -27,6 +27,7 @@ from engines.decode.jpeg import is_plain_jpeg
 from engines.decode.ordered import in_order
 from engines.decode.resize import resize_into
 from engines.decode.shipping import Shipper, rgb_from_bmp
+from engines.errors import DeviceError
 from engines.lanes import enough_memory, open_lane
 from engines.quality import quality
 
@@ -82,14 +83,7 @@ class DeviceCodec:
         self._host = DaliCodec(expected)
         self.lane = open_lane(device)
         self._shipper = Shipper(self.lane)
-        on_gpu = device.type == "cuda"
-        kinds = GPU_BACKENDS if on_gpu else (nvimgcodec.CPU_ONLY,)
-        self._decoder = nvimgcodec.Decoder(
-            device_id=device.index if on_gpu else nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
-            max_num_cpu_threads=1,
-            backends=[nvimgcodec.Backend(kind) for kind in kinds],
-            options=":fancy_upsampling=1",  # as libjpeg does, and so Pillow
-        )
+        self._decoder = _open_decoder(device)
 
     def open(self, data: bytes) -> Encoded:
         """Read the header, and see what kind of image it is."""
@@ -133,6 +127,23 @@ class DeviceCodec:
             if image is not None and image.shape == (cell.encoded.height, cell.encoded.width, 3):
                 facts = replace(cell.facts, codec=name)
                 yield index, (_tensor(image, self.lane.device), facts)
+
+
+def _open_decoder(device: torch.device) -> Any:
+    """Open nvImageCodec's decoder for *device*; what it cannot decode there is the host's."""
+    on_gpu = device.type == "cuda"
+    kinds = GPU_BACKENDS if on_gpu else (nvimgcodec.CPU_ONLY,)
+    try:
+        return nvimgcodec.Decoder(
+            device_id=device.index if on_gpu else nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+            max_num_cpu_threads=1,
+            backends=[nvimgcodec.Backend(kind) for kind in kinds],
+            options=":fancy_upsampling=1",  # as libjpeg does, and so Pillow
+        )
+    except RuntimeError as error:
+        raise DeviceError(
+            f"nvImageCodec cannot use the GPU: {error}", hint="use --decode-on cpu"
+        ) from error
 
 
 class DeviceDecoder:

@@ -51,7 +51,7 @@ class TensorRTRuntime(DeviceRuntime):
     def _bound(self, pixels: torch.Tensor, lane: Lane) -> Bound:
         """Give a context its addresses."""
         with errors_of(self._installed):
-            context = self._plan.create_execution_context()
+            context = _context(self._installed, self._plan)
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
             outputs = tuple(_output(self._plan, context, name, lane) for name in OUTPUTS)
@@ -106,6 +106,21 @@ def _deserialised(engine: Engine, installed: Installed) -> Any:
         loaded = runtime.deserialize_cuda_engine(engine.path.read_bytes())
         _check(loaded is not None, "the plan does not load")
         return loaded
+
+
+def _context(installed: Installed, plan: Any) -> Any:
+    """
+    Make an execution context whose kernels never change.
+
+    TensorRT-RTX compiles them for the shape at hand, by default behind one's back: other kernels
+    at first, and so other last bits.
+    """
+    strategies = getattr(installed.trt, "DynamicShapesKernelSpecializationStrategy", None)
+    if strategies is None:
+        return plan.create_execution_context()
+    config = plan.create_runtime_config()
+    config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    return plan.create_execution_context(config)
 
 
 def _output(engine: Any, context: Any, name: str, lane: Lane) -> torch.Tensor:
