@@ -141,7 +141,7 @@ class Bench:
         options = RuntimeOptions(precision="fp16", batch=self.scale.batch)
         if self.scale.device.type == "cpu":
             return _OnProcessor(self.bundle, options)
-        return open_runtime(name, self.bundle, options)
+        return open_runtime(name, self.bundle, options, sample=self.sample)
 
     def _pixel_agreement(self, plan: Plan, decoder: Decoder, read: Any) -> dict[str, Any]:
         """Hold the decoder against Pillow."""

@@ -12,7 +12,14 @@ import torch
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError
 from engines.parity import DP_LIMIT
-from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
+from engines.runtime import (
+    GPU_RUNTIMES,
+    RuntimeOptions,
+    choose,
+    choose_precision,
+    open_runtime,
+)
+from engines.runtime.available import gpu_or_why_not
 from engines.runtime.cuda import TorchCudaRuntime
 from engines.runtime.device import IN_FLIGHT
 from engines.runtime.tensorrt import TensorRTRuntime, open_cached
@@ -65,6 +72,8 @@ def runtime(request, bundle, tmp_path_factory):
         choose(name)
         choose_precision(name, precision)
     except BackendMissingError as error:
+        if name in GPU_RUNTIMES and isinstance(gpu_or_why_not(), str):
+            raise  # --require-gpu insists
         pytest.skip(str(error))
     return open_runtime(name, bundle, options)
 
