@@ -48,6 +48,7 @@ __all__ = ["DeviceDecoder"]
 CUDA = torch.device("cuda", 0)
 LOOK_AHEAD_CELLS = 8192  # decoded ahead at most, 1.2 GB of the GPU's memory at 224 x 224
 BITE_PIXELS = 8_000_000  # decoded and resized at once in a thread: some 200 MB at work
+AS_IT_CAN = nvimgcodec.LoadHintPolicy.IGNORE
 GPU_BACKENDS = (nvimgcodec.HW_GPU_ONLY, nvimgcodec.GPU_ONLY, nvimgcodec.HYBRID_CPU_GPU)
 
 Found: TypeAlias = "tuple[Tensor, CellFacts] | Fault"
@@ -137,7 +138,9 @@ def _open_decoder(device: torch.device) -> Any:
         return nvimgcodec.Decoder(
             device_id=device.index if on_gpu else nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
             max_num_cpu_threads=1,
-            backends=[nvimgcodec.Backend(kind) for kind in kinds],
+            # Each takes all that it can decode. By load, as is the default, a cell would be decoded
+            # here or there, and to other last bits, depending on how many neighbours it has.
+            backends=[nvimgcodec.Backend(kind, 1.0, AS_IT_CAN) for kind in kinds],
             options=":fancy_upsampling=1",  # as libjpeg does, and so Pillow
         )
     except RuntimeError as error:

@@ -26,9 +26,9 @@ def is_plain_jpeg(data: bytes) -> bool:
     position, framed = 2, False
     while position + 4 <= len(data) and data[position] == MARKER:
         marker, length = struct.unpack_from(">xBH", data, position)
-        body = data[position + 4 : position + 2 + length]
         if marker == SCAN:
             return framed
+        body = data[position + 4 : position + 2 + length]
         if marker in OTHER_FRAMES or _is(marker, body, EXIF) or _is(marker, body, ADOBE):
             return False
         if marker in FRAMES:
