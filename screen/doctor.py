@@ -63,6 +63,7 @@ def examine() -> list[Check]:
         _tried("gpu", _gpu, "an NVIDIA GPU with its driver; nothing needs one", needed=False),
         *(_tried_on_gpu(f"runtime {name}", name, partial(_on_gpu, name)) for name in GPU_RUNTIMES),
         _tried_on_gpu("decoder dali on the GPU", "torch-cuda", _gpu_decoder),
+        *(_tried_builder(name) for name in FLAVOUR_NAMES),
         _tried("cache", _cache, "set SLIDESCREEN_CACHE to a folder that can be written"),
     ]
 
@@ -80,6 +81,17 @@ def _tried_on_gpu(name: str, runtime: str, attempt: Callable[[], str]) -> Check:
     if (found := obstacle(runtime)) is not None:
         return Check(name, False, found.reason, found.hint, needed=False)
     return _tried(name, attempt, "slidescreen run works without it", needed=False)
+
+
+def _tried_builder(name: str) -> Check:
+    """Load what builds engines; a remedy is the package to install."""
+    try:
+        here = open_flavour(name)
+    except BackendMissingError as error:
+        return Check(f"builder {name}", False, str(error), error.hint, needed=False)
+    able = ", ".join(here.flavour.targets)
+    detail = f"for {able}, with no GPU" if able else "for the GPU at hand"
+    return Check(f"builder {name}", True, f"{name} {here.version}, builds {detail}", needed=False)
 
 
 def _gpu() -> str:

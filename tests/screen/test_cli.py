@@ -188,6 +188,8 @@ def test_doctor_tries_every_part(monkeypatch, capsys):
         assert part in out
     for part in ("gpu", "runtime torch-cuda", "runtime tensorrt", "decoder dali on the GPU"):
         assert part in out
+    for part in ("builder tensorrt ", "builder tensorrt-rtx"):
+        assert part in out
 
 
 def test_doctor_says_what_would_bring_a_missing_part(monkeypatch, capsys):
