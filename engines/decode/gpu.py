@@ -85,6 +85,7 @@ class DeviceCodec:
         self.lane = open_lane(device)
         self._shipper = Shipper(self.lane)
         self._decoder = _open_decoder(device)
+        self._streams: list[Any] = []
 
     def open(self, data: bytes) -> Encoded:
         """Read the header, and see what kind of image it is."""
@@ -120,8 +121,11 @@ class DeviceCodec:
         ]
         if not chosen:
             return
-        streams = [nvimgcodec.CodeStream(cells[index].data) for index in chosen]
-        images = self._decoder.decode(streams, params=RGB_UPRIGHT, cuda_stream=self.lane.handle)
+        # Kept until the next call, which comes after the lane was waited for.
+        self._streams = [nvimgcodec.CodeStream(cells[index].data) for index in chosen]
+        images = self._decoder.decode(
+            self._streams, params=RGB_UPRIGHT, cuda_stream=self.lane.handle
+        )
         name = "nvimagecodec-gpu" if self.lane.handle else "nvimagecodec"
         for index, image in zip(chosen, images, strict=True):
             cell = cells[index]
