@@ -21,6 +21,7 @@ from engines.decode.resize import resize_into
 from engines.decode.shipping import Shipper, rgb_from_bmp
 from engines.lanes import HostLane
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
+from engines.quality import quality
 
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
@@ -123,6 +124,14 @@ def test_small_bites_change_no_pixel(everything, monkeypatch):
 
     assert whole.refs == bitten.refs
     assert np.array_equal(whole.pixels, bitten.pixels)
+
+
+def test_quality_is_measured_on_the_pixels_that_leave():
+    """As the host's decoder does, with the one function for both."""
+    shard = Shard(0, tuple(CellRef(path, "s") for path in zoo.good()))
+    for batch in on_lane(batch=16).stream([shard]):
+        expected = quality(torch.from_numpy(batch.pixels)).numpy()
+        assert np.array_equal(batch.quality, expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("answer", ["none", "misshapen"])
