@@ -135,7 +135,7 @@ def _sentence(drift: Drift) -> str:
     where = "in colour" if by_colour else "in what the network sees"
     return (
         f"{OPENINGS[drift.verdict]}: {where}, a cell of this run lies farther out than a held-out "
-        f"one in {drift.value:.0%} of comparisons (50% is no drift){ADVICE[drift.verdict]}."
+        f"one in {drift.value:.1%} of comparisons (50% is no drift){ADVICE[drift.verdict]}."
     )
 
 

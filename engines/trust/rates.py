@@ -7,8 +7,9 @@ a screening test", Am J Epidemiol 1978). Both rates differ from person to person
 person's: its cells share its rates, which is how they depend on one another. So
 
 * the rates of the held-out subjects are taken as draws from a beta distribution, whose mean and
-  intraclass correlation are integrated over (flat priors on both), which gives the predictive
-  distribution of a new person's rate;
+  intraclass correlation are integrated over (priors: any mean, a Beta(1, 3) correlation; with it
+  intervals held the truth in 96% to 99% of simulations of 5 to 30 people as unlike as 0.05 to
+  0.4), which gives the predictive distribution of a new person's rate;
 * the interval holds every share under which a count as far out as the slide's would come in more
   than 2.5% of new slides on either side (Clopper and Pearson's test inversion, Biometrika 1934),
   the counts being binomial within a slide.
@@ -60,7 +61,8 @@ def predictive_rates(
     mean, root = (g.ravel() for g in np.meshgrid(means, roots))
     total = 1 / root**2 - 1  # likeness is the root's square: finer where people are alike
     one, other = mean * total, (1 - mean) * total
-    fit = np.log(root) - len(cells_S) * betaln(one, other)
+    prior = np.log(root) + 2 * np.log(1 - root**2)
+    fit = prior - len(cells_S) * betaln(one, other)
     pairs, times = np.unique(np.stack([hits_S, cells_S]), axis=1, return_counts=True)
     for hits, cells, count in zip(*pairs, times, strict=True):
         fit += count * betaln(one + hits, other + cells - hits)
