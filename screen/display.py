@@ -49,30 +49,39 @@ def choice_lines(record: Mapping[str, Any]) -> list[str]:
     return [printable(line) for line in [*lines, f"parity: {parity_line(record['parity'])}"]]
 
 
+METHODS = {"rogan_gladen": "corrected for the model's errors", "wilson": "Wilson"}
+
+
 def slide_table(run: Mapping[str, Any], slides: Sequence[Mapping[str, Any]]) -> Table:
-    """Draw the slides: cells, bad cells, share positive with its interval."""
+    """Draw the slides: cells, bad cells, share positive with its interval, why to look."""
     positive = run["model"]["positive"]
+    method = "rogan_gladen" if run["trust"]["available"] else "wilson"
     table = Table(title_justify="left", title=f"{len(slides):,} slides", header_style="bold")
     table.add_column("slide", overflow="fold")
     table.add_column("cells", justify="right")
     table.add_column("bad", justify="right")
     if positive is not None:
-        table.add_column(Text(f"share of '{printable(positive)}' (95%, Wilson)"), justify="right")
+        title = f"share of '{printable(positive)}' (95%, {METHODS[method]})"
+        table.add_column(Text(title), justify="right")
+    table.add_column("flags")
     for row in slides[:MOST_SLIDES]:
         name, bad = Text(printable(row["slide"])), row["n_cells"] - row["n_ok"]
-        share = [_share(row)] if positive is not None else []
-        table.add_row(name, f"{row['n_cells']:,}", f"{bad:,}", *share)
+        share = [_share(row, method)] if positive is not None else []
+        flags = Text(printable(", ".join(row["flags"])))
+        table.add_row(name, f"{row['n_cells']:,}", f"{bad:,}", *share, flags)
     if len(slides) > MOST_SLIDES:
         table.caption = f"and {len(slides) - MOST_SLIDES:,} more in slides.parquet"
     return table
 
 
-def _share(row: Mapping[str, Any]) -> str:
+def _share(row: Mapping[str, Any], method: str) -> str:
     """Return a share with its interval, or that there is none."""
     if row["fraction_positive"] is None:
         return "no cell scored"
-    low, high = row["fraction_positive_wilson95_low"], row["fraction_positive_wilson95_high"]
-    return f"{row['fraction_positive']:.1%} ({low:.1%} to {high:.1%})"
+    name = "fraction_positive_rogan_gladen" if method == "rogan_gladen" else "fraction_positive"
+    share = "unknown" if row[name] is None else f"{row[name]:.1%}"
+    low, high = (row[f"fraction_positive_{method}95_{end}"] for end in ("low", "high"))
+    return f"{share} ({low:.1%} to {high:.1%})"
 
 
 def parity_line(verdict: Mapping[str, Any]) -> str:
