@@ -77,7 +77,7 @@ class Bench:
         }
         self.sample = parity.sample(self.decoders["JPEG"], self.plans["JPEG"].spread(CELLS), CELLS)
         self.reference = _logits(
-            open_runtime("torch", bundle, RuntimeOptions(batch=scale.batch)), self.sample
+            open_runtime("torch", bundle, RuntimeOptions(batch=CELLS)), self.sample
         )
         self.decode = {
             name: self._rate(self.decoders[name].stream(self._until(self.shards[name])))

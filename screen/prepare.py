@@ -157,7 +157,9 @@ class Opener:
         self, settings: Settings, batches: Sequence[Batch], *, may_fall_back: bool
     ) -> tuple[Runtime, Settings, parity.ScoreAgreement, float | None]:
         """Open the runtime; where the precision was ours to choose, fall back to float32."""
-        options = RuntimeOptions(batch=settings.batch.value, threads=settings.threads.value)
+        # No larger than the sample: a GPU's batch would take gigabytes and a minute in float32.
+        largest = max(len(batch.refs) for batch in batches)
+        options = RuntimeOptions(batch=largest, threads=settings.threads.value)
         expected, _ = _timed_logits(open_runtime("torch", self.bundle, options), batches)
         refs = [ref for batch in batches for ref in batch.refs]
         may = may_fall_back and self.options.precision == "auto"
