@@ -14,9 +14,25 @@ if TYPE_CHECKING:
 
     from screen.report.fields import Fields
 
-__all__ = ["run_facts"]
+__all__ = ["run_facts", "run_line"]
 
 SHORT_HASH = 12
+
+
+def run_line(record: Mapping[str, Any], fields: Fields) -> str:
+    """Say in a line what ran: model, engine, decoder, parity, coverage, speed."""
+    choices, rate = record["choices"], record["rates"].get("end_to_end")
+    runtime = choices.get("runtime", {}).get("value") or record["engine"]
+    coverage = record["fingerprint"].get("coverage")
+    parts = [
+        f"{record['model']['architecture']} looking for {_looks_for(fields)}",
+        f"computed by {runtime} in {choices['precision']['value']}",
+        f"decoded by {', '.join(record['decoded_by']) or record['decoder']}",
+        f"parity with PyTorch and Pillow: {record['parity']['verdict']}",
+        "" if coverage is None else f"sets at {coverage:.0%} coverage",
+        "" if not rate else f"{rate:,.1f} cells/s end to end",
+    ]
+    return shown_sentence("; ".join(filter(None, parts)))
 
 
 def run_facts(

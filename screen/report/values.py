@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from screen.report.fields import QUALITY
-from screen.report.ran import run_facts
+from screen.report.ran import run_facts, run_line
 from screen.report.table import METHODS, Share, interval_method
 from screen.report.text import count, moment, plural, quoted, shown
 from screen.report.wording import Pictures, shown_sentence, tiles, warnings
@@ -51,6 +51,7 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
         "tiles": tiles(record, rows, fields),
         "drift": _drift(record),
         "warnings": warnings(record, rows, fields, pictures),
+        "ran": run_line(record, fields),
         "facts": run_facts(record, fields, material.slides),
         "rows": material.listed,
         "fields": fields,

@@ -34,6 +34,11 @@ def test_the_page_says_what_ran_and_what_came_out(reported, drawn_cells):
         "Not scored, and so in no share: 1 cell.",
         "agrees with FP32 PyTorch on 8 of your cells",
         "40.0 end to end",
+        (
+            "test looking for “all”, called at a calibrated probability of 0.400 or above; "
+            "computed by torch in fp32; decoded by pillow; parity with PyTorch and Pillow: agrees; "
+            "sets at 95% coverage; 40.0 cells/s end to end"
+        ),
         "corrected for the model&#39;s error (Rogan-Gladen)",
         "at 95% coverage",
         "“all” measured 94.0%, at least 90.0% for a new subject",
