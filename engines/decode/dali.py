@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.bundle import ModelInput
-    from engines.decode.host import Encoded
+    from engines.decode.codec import Encoded
 
 __all__ = ["RGB_UPRIGHT", "DaliCodec", "DaliEncoded", "nvimgcodec"]
 

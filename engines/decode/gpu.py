@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from engines.cells import CellFacts, CellRef, Read, Shard
     from engines.decode import DecodeOptions
     from engines.decode.bmp import BmpBody
-    from engines.decode.host import Encoded
+    from engines.decode.codec import Encoded
 
 __all__ = ["DeviceDecoder"]
 

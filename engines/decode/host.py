@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import xxhash
 
 from engines.cells import Batch, CellFacts, Fault
+from engines.decode.codec import DecodeError
 from engines.decode.geometry import placement
 from engines.decode.integrity import damage
 from engines.decode.ordered import in_order
@@ -24,79 +25,16 @@ if TYPE_CHECKING:
     from engines.bundle import ModelInput
     from engines.cells import CellRef, FaultStatus, Read, Shard
     from engines.decode import DecodeOptions
+    from engines.decode.codec import Codec, Encoded, Opens
 
 __all__ = [
-    "Codec",
-    "DecodeError",
-    "Encoded",
     "HostDecoder",
     "OpenedCell",
-    "Opens",
     "decoded_cell",
     "opened_cell",
 ]
 
 LOOK_AHEAD_CELLS = 2048  # decoded ahead at most, 300 MB at 224 x 224, however large a batch is
-
-
-class DecodeError(Exception):
-    """The bytes are not an image that this codec can decode; the message says why."""
-
-
-class Encoded(Protocol):
-    """
-    An image whose header has been read.
-
-    Attributes:
-        height: In pixels, as stored.
-        width: Likewise.
-    """
-
-    height: int
-    width: int
-
-    def decode(self) -> tuple[NDArray[np.uint8], str]:
-        """
-        Return ``(height, width, 3)`` RGB, upright, and the name of the codec that made it.
-
-        Raises:
-            DecodeError: If the image cannot be decoded, whole.
-        """
-        ...
-
-
-class Opens(Protocol):
-    """Reads headers."""
-
-    def open(self, data: bytes) -> Encoded:
-        """
-        Read the header only.
-
-        Raises:
-            DecodeError: If there is none that makes sense.
-        """
-        ...
-
-
-class Codec(Opens, Protocol):
-    """
-    Decodes and resizes single images; each thread has its own.
-
-    Attributes:
-        name: Of the decoder it makes.
-        version: Of the packages behind it.
-    """
-
-    name: str
-    version: str
-
-    def __init__(self, expected: ModelInput) -> None:
-        """Resize as the model expects."""
-        ...
-
-    def resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-        """Resize ``(h, w, 3)`` to ``(height, width, 3)`` with the model's filter, antialiased."""
-        ...
 
 
 class HostDecoder:

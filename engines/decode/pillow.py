@@ -19,7 +19,7 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from engines.decode.host import DecodeError
+from engines.decode.codec import DecodeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

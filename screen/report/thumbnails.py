@@ -15,8 +15,8 @@ from PIL import Image
 
 from engines.cells import CellRef
 from engines.decode import usable_cores
+from engines.decode.codec import DecodeError
 from engines.decode.geometry import placement
-from engines.decode.host import DecodeError
 from engines.decode.pillow import PillowEncoded
 from engines.errors import SourceError
 from screen.sources import open_source
