@@ -64,7 +64,16 @@ FLAVOURS = (
         name="tensorrt-rtx",
         module="tensorrt_rtx",
         extra="rtx",
-        first=(1, 2),
+        first=(1, 4),
+        below=(1, 7),
+        timing_cache=False,
+        targets=("sm_80", "sm_86", "sm_89", "sm_120"),
+    ),
+    Flavour(
+        name="tensorrt-rtx",
+        module="tensorrt_rtx",
+        extra="rtx",
+        first=(1, 7),
         below=(2, 0),
         timing_cache=False,  # deprecated there: its operations do nothing
         targets=("sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),  # on sm_75, no float32 products

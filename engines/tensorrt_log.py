@@ -77,7 +77,7 @@ def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuil
         (GPU, "the GPU is not supported for this model", _gpu_hint(installed)),
     )
     for pattern, what, hint in known:
-        if re.search(pattern, said):
+        if re.search(pattern, said) or (pattern is DRIVER and _without_driver(said)):
             return EngineBuildError(
                 f"{name} cannot build or load this plan: {what} ({messages[0]})", hint=hint
             )
@@ -85,6 +85,11 @@ def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuil
         f"{name} cannot build or load this plan: {said}",
         hint="use --precision fp32, or --runtime openvino",
     )
+
+
+def _without_driver(said: str) -> bool:
+    """Tell a CUDA error that has no number (TensorRT-RTX 1.4) where there is no driver at all."""
+    return "Cuda Runtime" in said and not has_driver()
 
 
 def _driver_fault() -> str:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from engines.cells import CellRef
 from engines.engine_store import list_engines
 from engines.errors import BundleError, EngineBuildError, SourceError
 from engines.mixed import remembered
+from engines.runtime import RuntimeOptions
+from engines.runtime.torch import TorchRuntime
 from screen.cli import cli
 from screen.engine_check import cells_of, held_against
 
@@ -143,6 +146,34 @@ def test_verify_fails_on_bytes_that_are_no_plan(bundle, cells):
 def sha256(content):
     """Hash bytes."""
     return hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize(("same", "outcome"), [(True, "ok"), (False, "failed")])
+def test_verify_runs_the_plan_where_a_gpu_can(bundle, cells, monkeypatch, same, outcome):
+    """What comes out of it is held against FP32 PyTorch; another model's scores fail."""
+    build(bundle)
+    (found,) = list_engines()
+    opened = []
+
+    class Plan(TorchRuntime):
+        """Stands in for a plan on a GPU."""
+
+        def stream(self, batches):
+            """Score, or say the opposite."""
+            for scores in super().stream(batches):
+                yield scores if same else replace(scores, logits=-scores.logits)
+
+    def opens(engine, model, options):
+        opened.append((engine, options.batch, options.precision))
+        return Plan(model, RuntimeOptions(batch=options.batch))
+
+    monkeypatch.setattr("screen.engine_check.obstacle", lambda _: None)
+    monkeypatch.setattr("engines.runtime.tensorrt.open_engine", opens)
+
+    *_, scores = held_against(found, bundle, cells_of(cells, bundle, 8, 4))
+
+    assert (scores.name, scores.outcome) == ("scores", outcome)
+    assert opened == [(found, 4, "fp16")]
 
 
 def test_verify_wants_the_bundle_it_was_built_from(bundle, three_classes, cells):
