@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from engines.bundle import ModelBundle
     from train.evaluate import Evaluation
 
@@ -34,7 +36,7 @@ NAMES = {
 CHOSEN_BY_HELD_OUT = (
     "The held-out cells also chose the epoch, so these figures are somewhat optimistic."
 )
-CHOSEN = {"last": "The last epoch's weights are kept: the held-out cells chose no epoch."}
+CHOSEN = {"last": "Which weights are kept is fixed beforehand: the held-out cells chose no epoch."}
 
 
 def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
@@ -67,11 +69,19 @@ def _about(bundle: ModelBundle) -> str:
         f"trained by `slidescreen-train fit --recipe {data['recipe']}` from `{data['init']}`.\n\n"
         f"- Data: {data['name'] or 'not stated'}\n"
         f"- Trained on {data['training_cells']} cells of {len(data['training_subjects'])} "
-        f"subjects, {data['epochs']} epochs; the weights of epoch {data['best_epoch']} kept.\n"
+        f"subjects, {data['epochs']} epochs; {_kept(data)} kept.\n"
         f"- Held out: fold {data['held_out_fold']}: {len(data['held_out_subjects'])} subjects.\n"
         f"- {calls} Temperature {bundle.temperature:.3f}.\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
     )
+
+
+def _kept(data: Mapping[str, Any]) -> str:
+    """Say which weights."""
+    averaged = data.get("averaged_epochs", 0)
+    if averaged and data["criterion"] == "last":
+        return f"the mean of the weights of the last {averaged}"
+    return f"the weights of epoch {data['best_epoch']}"
 
 
 def _figures(bundle: ModelBundle, judged: Evaluation) -> str:

@@ -207,6 +207,7 @@ class Run:
             "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),
             "subjects_on_both_sides": len(self.parts.shared.subjects),
             "epochs": len(history),
+            "averaged_epochs": self.training.averaged,
             "criterion": self.recipe.criterion,
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": Path(self.options.init).name,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.optim import param_groups_weight_decay  # type: ignore[attr-defined]
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
 from train.augment import open_augmentation, reduced
+from train.averages import Averages
 from train.events import EpochDone, StepDone
 from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
@@ -76,7 +76,7 @@ class Training:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     _frozen: list[nn.Module] = field(init=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False)
-    _average: ModelEmaV3 | None = field(init=False)
+    _averages: Averages = field(init=False)
     _optimizer: torch.optim.Optimizer = field(init=False)
     _augmentation: Augmentation = field(init=False)
 
@@ -87,9 +87,7 @@ class Training:
         self._frozen = freeze_stages(self.network, recipe.freeze)
         compiled = self.compute.compiled
         self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
-        self._average = (
-            ModelEmaV3(self.network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        )
+        self._averages = Averages(self.network, recipe)
         self._optimizer = _optimizer(self.network, recipe)
 
     @property
@@ -99,8 +97,13 @@ class Training:
 
     @property
     def judged(self) -> nn.Module:
-        """The network whose weights are kept: the average if there is one."""
-        return self._average.module if self._average else self.network
+        """The network whose weights are kept: an average if there is one."""
+        return self._averages.judged
+
+    @property
+    def averaged(self) -> int:
+        """How many epochs' weights the kept ones are the mean of; 0 if of none."""
+        return self._averages.epochs
 
     def epochs(
         self, cells: TrainingCells, judge: Callable[[nn.Module], dict[str, float]]
@@ -119,6 +122,7 @@ class Training:
                 _refuse_divergence(done)
                 losses.append(done.loss)
                 yield done
+            self._averages.epoch(len(self.history))
             network = self._as_served(cells)
             yield self._closed(sum(losses) / len(losses), done.cells_per_s, judge(network), network)
 
@@ -126,7 +130,7 @@ class Training:
         """Return everything that ``resume`` needs, as tensors and plain values."""
         return {
             "network": self.network.state_dict(),
-            "average": self._average.module.state_dict() if self._average else {},
+            **self._averages.state(),
             "optimizer": self._optimizer.state_dict(),
             "history": [done.record() for done in self.history],
             "best": self.best_weights,
@@ -135,8 +139,7 @@ class Training:
     def resume(self, state: dict[str, Any]) -> None:
         """Continue from what ``state`` returned."""
         self.network.load_state_dict(state["network"])
-        if self._average:
-            self._average.module.load_state_dict(state["average"])
+        self._averages.resume(state)
         self._optimizer.load_state_dict(state["optimizer"])
         self.history = [EpochDone(**record) for record in state["history"]]
         self.best_weights = state["best"]
@@ -159,8 +162,7 @@ class Training:
             done, steps = phase_epoch * len(batches) + step, phase.epochs * len(batches)
             self._set_rate(phase, done, steps, first=epoch == phase_epoch)
             loss = self._step(cells, chosen, phase, generator, weights)
-            if self._average:
-                self._average.update(self.network, step=epoch * len(batches) + step)
+            self._averages.step(epoch * len(batches) + step)
             rate = (step + 1) * recipe.batch / (time.perf_counter() - began)
             yield StepDone(epoch, step + 1, len(batches), loss, recipe.batch, rate)
 
@@ -204,7 +206,8 @@ class Training:
         """Return the network to judge, its statistics those of whole crops."""
         epoch = len(self.history)
         phase = _phase_of(self.recipe, epoch)[0]
-        if phase.side(self.recipe.size) == self.recipe.size:
+        whole = phase.side(self.recipe.size) == self.recipe.size
+        if whole and not self._averages.epochs:
             return self.judged.eval()
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         order = epoch_order(self.recipe, cells.classes, cells.subjects, generator)

@@ -83,6 +83,8 @@ class Recipe:
         smoothing: Of the labels.
         weighted_loss: Weigh classes by the inverse of their number of cells.
         ema: Decay per step of the averaged weights that are judged and kept; 0 keeps the last.
+        soup: Judge and keep the even mean, over the last phase's epochs so far, of the weights at
+            their ends; held-out figures of single epochs swing, as the weights do.
         freeze: The stem and this many stages stay as they came, statistics included.
         criterion: What the best epoch has most of, on the held-out part; ``last`` keeps the last
             epoch, so that the held-out part chooses nothing.
@@ -109,6 +111,7 @@ class Recipe:
     smoothing: float = 0.0
     weighted_loss: bool = False
     ema: float = 0.0
+    soup: bool = False
     freeze: int = 0
     criterion: Criterion
     patience: int | None = None
@@ -154,6 +157,7 @@ SUBJECT = Recipe(
     decay=0.05,
     smoothing=0.1,
     ema=0.995,
+    soup=True,
     criterion="last",
 )
 
