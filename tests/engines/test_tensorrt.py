@@ -58,7 +58,7 @@ def test_the_shipped_model_is_half_where_it_should_be(default_plans):
 
 
 def test_the_shipped_model_in_half_is_about_half_as_large(default_plans):
-    """At most 0.6 of float32, at batch 8: a constant grows with the batch (benchmarks/README.md)."""
+    """At most 0.6 of float32."""
     half, full = (len(default_plans[name].serialized) for name in ("fp16", "fp32"))
 
     assert half <= 0.6 * full
