@@ -10,7 +10,11 @@ import pytest
 import torch
 import zoo
 from draw_cells import draw_cell
+from hypothesis import settings
 from tiny import make_bundle
+
+settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
+settings.load_profile("untimed")
 
 REAL_CELLS = Path(__file__).parents[2] / "shared" / "cells"
 

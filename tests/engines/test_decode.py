@@ -176,9 +176,7 @@ def test_facts_are_those_of_the_file(decoder):
     assert len(batch.facts[0].content_hash) == 32
 
 
-@settings(
-    deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), batch=st.integers(1, 20), count=st.integers(1, 60))
 def test_neighbours_never_matter(decoder, seed, batch, count):
     """However good and bad files are mixed, each cell comes once, in order, with its own pixels."""

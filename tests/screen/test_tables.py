@@ -162,7 +162,7 @@ def scores_of(shard, scored, faults=(), logits=None, features=FEATURES):
 
 
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_rows_are_in_the_shards_order_with_their_own_scores(bundle, data):
     """However a shard is cut into batches and faults, each cell keeps its own row."""
     count = data.draw(st.integers(1, 30))
@@ -272,7 +272,7 @@ def test_slides_add_up(bundle):
 
 
 @given(st.integers(1, 50), st.data())
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_interval_is_wilsons(bundle, count, data):
     """Against the formula of Wilson (1927), written out."""
     hits = data.draw(st.integers(0, count))

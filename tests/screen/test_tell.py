@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import screen
@@ -106,7 +106,6 @@ def test_duplicates_name_the_first_of_the_plan(ran):
 
 
 @given(contents=st.lists(st.sampled_from(["a", "b", "c", None]), max_size=30))
-@settings(deadline=None)
 def test_duplicates_are_those_of_a_simple_count(contents):
     """Against a dictionary; a file never read is no duplicate."""
     hashes = [None if c is None else f"{ord(c):032x}" for c in contents]
@@ -131,7 +130,6 @@ def test_duplicates_are_those_of_a_simple_count(contents):
     ),
     cut=st.integers(1, 20),
 )
-@settings(deadline=None)
 def test_top_cells_are_those_of_sorting_everything(rows, cut):
     """However the rows come in, with ties to the first come."""
     expected = {}
