@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engines.errors import BundleError
-from engines.precision import DTYPES, compute_in, fold_batch_norms
+from engines.precision import DTYPES, compute_in, fold_batch_norms, widen_colours
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -55,6 +55,7 @@ class ServingGraph(nn.Module):
         mean = torch.tensor(expected.mean).view(1, 3, 1, 1)
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
+        self.wide = False  # whether the network reads a fourth channel, of zeros
 
     def normalised(self, pixels_NHWC: Tensor) -> Tensor:
         """Return ``(N, 3, H, W)`` float32 as the network was trained on."""
@@ -72,7 +73,10 @@ class ServingGraph(nn.Module):
         Returns:
             logits ``(N, C)`` float32; features ``(N, F)`` and evidence ``(N, C, h, w)`` float16.
         """
-        map_NFhw = self.network.forward_features(self.normalised(pixels_NHWC))  # type: ignore[operator]
+        normalised_NCHW = self.normalised(pixels_NHWC)
+        if self.wide:
+            normalised_NCHW = nn.functional.pad(normalised_NCHW, (0, 0, 0, 0, 0, 1))
+        map_NFhw = self.network.forward_features(normalised_NCHW)  # type: ignore[operator]
         map_NFhw = map_NFhw.to(torch.float32)
         head = self.network.get_classifier()  # type: ignore[operator]
         features_NF = map_NFhw.mean((2, 3))
@@ -158,6 +162,7 @@ def folded_graph(bundle: ModelBundle) -> ServingGraph:
 
 def make_half(graph: ServingGraph, precision: str, keep_fp32: Collection[str]) -> None:
     """Cast a folded graph's backbone; normalisation and head stay in float32."""
+    graph.wide = widen_colours(graph.network)
     compute_in(graph.network, DTYPES[precision], {*keep_fp32, _head_name(graph.network)})
 
 

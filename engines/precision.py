@@ -22,10 +22,12 @@ __all__ = [
     "compute_in",
     "computes_itself",
     "fold_batch_norms",
+    "widen_colours",
     "within",
 ]
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+COLOURS = 3
 FOLDABLE = (nn.BatchNorm2d, BatchNormAct2d)
 FLOAT32 = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  (what all of torch's batch norms are)
 
@@ -46,6 +48,24 @@ def fold_batch_norms(network: nn.Module, forward: Callable[[], object]) -> int:
         convolution.weight, convolution.bias = fused.weight, fused.bias
         network.set_submodule(name, _rest(norm))
     return len(pairs)
+
+
+def widen_colours(network: nn.Module) -> bool:
+    """
+    Let the one convolution that reads colours read a fourth channel, with weights of zero.
+
+    TensorRT pads three half channels to four, by a constant as large as a batch of input.
+
+    Returns:
+        Whether it does now; not where there is no such convolution, or several.
+    """
+    found = [m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == COLOURS]
+    if len(found) != 1 or found[0].groups != 1:
+        return False
+    (stem,) = found
+    weight = nn.functional.pad(stem.weight.detach(), (0, 0, 0, 0, 0, 1))
+    stem.weight, stem.in_channels = nn.Parameter(weight, requires_grad=False), COLOURS + 1
+    return True
 
 
 def compute_in(network: nn.Module, dtype: torch.dtype, keep_fp32: Collection[str] = ()) -> None:
