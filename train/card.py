@@ -36,7 +36,7 @@ NAMES = {
 CHOSEN_BY_HELD_OUT = (
     "The held-out cells also chose the epoch, so these figures are somewhat optimistic."
 )
-CHOSEN = {"last": "Which weights are kept is fixed beforehand: the held-out cells chose no epoch."}
+CHOSEN = {"last": "The recipe says which weights are kept: the held-out cells chose no epoch."}
 
 
 def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
