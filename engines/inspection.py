@@ -13,7 +13,7 @@ from engines.tensorrt_log import errors_of
 if TYPE_CHECKING:
     from engines.flavours import Installed
 
-__all__ = ["check_inspected", "inspected_types", "malformed", "types_from_report"]
+__all__ = ["check_inspected", "inspected_types", "loaded_plan", "malformed", "types_from_report"]
 
 FORMATS = {
     "bf16": re.compile(r"bf16|bfloat", re.IGNORECASE),
@@ -32,13 +32,18 @@ def inspected_types(installed: Installed, plan: bytes) -> dict[str, dict[str, in
     """
     trt = installed.trt
     with errors_of(installed) as logger:
-        runtime = trt.Runtime(logger)
-        engine = runtime.deserialize_cuda_engine(plan)
-        if engine is None:
-            raise RuntimeError("the plan does not load")
+        engine = loaded_plan(trt, logger, plan)
         inspector = engine.create_engine_inspector()
         report = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
     return types_from_report(report)
+
+
+def loaded_plan(trt: Any, logger: Any, plan: bytes) -> Any:
+    """Deserialise a plan; a RuntimeError, for ``errors_of`` to explain, if it does not load."""
+    engine = trt.Runtime(logger).deserialize_cuda_engine(plan)
+    if engine is None:
+        raise RuntimeError("the plan does not load")
+    return engine
 
 
 def malformed(installed: Installed, plan: bytes) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: the only module that prints."""
+"""The command line; with the other cli modules, what prints."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from engines.errors import UserError
 from screen.announce import engines_announced
 from screen.cli_engine import engine
 from screen.cli_report import made_report, report, report_line
+from screen.printable import printable
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -42,9 +43,9 @@ def main() -> NoReturn:
         _say("Interrupted. What is finished is kept: the same command goes on from there.")
         status = INTERRUPTED
     except UserError as error:
-        _say(f"Error: {_printable(str(error))}")
+        _say(f"Error: {printable(str(error))}")
         if error.hint:
-            _say(f"Hint: {_printable(error.hint)}")
+            _say(f"Hint: {printable(error.hint)}")
         status = MENDABLE
     except Exception:
         traceback.print_exc()
@@ -256,7 +257,7 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
     rows = write_csv(results, path, slides=slides)
     if (ResultsFolder(results).read_run() or {}).get("state") != "done":
         _say("This run has not ended: these are the cells screened so far.")
-    _say(f"{rows:,} rows in {_printable(str(path))}")
+    _say(f"{rows:,} rows in {printable(str(path))}")
     return DONE
 
 
@@ -310,21 +311,14 @@ def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[
     if counts["unmatched"]:
         click.echo(f"{counts['unmatched']:,} cells match no slide: they are in (unmatched)")
     if counts["other_files"]:
-        examples = ", ".join(_printable(name) for name in record["source"]["examples"])
+        examples = ", ".join(printable(name) for name in record["source"]["examples"])
         click.echo(f"{counts['other_files']:,} other files left out, such as {examples}")
     if record["drift"]["measured"] and record["drift"]["sentence"] not in record["warnings"]:
         click.echo(record["drift"]["sentence"])
     for warning in record["warnings"]:
-        click.echo(f"Warning: {_printable(warning)}")
+        click.echo(f"Warning: {printable(warning)}")
     for name in ("cells/*.parquet", "slides.parquet", "run.json"):
-        click.echo(f"  {_printable(str(asked.out / name))}")
-
-
-def _printable(text: str) -> str:
-    """Make text safe for a terminal."""
-    from screen.display import printable
-
-    return printable(text)
+        click.echo(f"  {printable(str(asked.out / name))}")
 
 
 def _say(line: str) -> None:

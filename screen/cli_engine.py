@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 
 from engines.bundle import DEFAULT_BUNDLE
+from screen.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -217,17 +218,10 @@ def _bar() -> Iterator[Callable[[float, str], None] | None]:
     with Progress(*columns, console=console, transient=True) as drawn:
         task = drawn.add_task("", total=1.0, visible=False)
         yield lambda share, phase: drawn.update(
-            task, completed=share, description=_printable(phase), visible=True
+            task, completed=share, description=printable(phase), visible=True
         )
-
-
-def _printable(text: str) -> str:
-    """Make text safe for a terminal."""
-    from screen.display import printable
-
-    return printable(text)
 
 
 def _say(line: str) -> None:
     """Print a line for the person, not for the pipe."""
-    click.echo(_printable(line), err=True)
+    click.echo(printable(line), err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from screen.printable import printable
+
 if TYPE_CHECKING:
     from screen.report import Report
 
@@ -57,8 +59,6 @@ def made_report(**options: Any) -> Report:
 
 def report_line(made: Report) -> str:
     """Say where it is, and how many of the cells in it have a picture."""
-    from screen.display import printable
-
     pictures = made.pictures
     return (
         f"{printable(str(made.path))}: {made.size / 1e6:.1f} MB, "

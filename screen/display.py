@@ -19,6 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from screen.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
@@ -31,13 +33,6 @@ __all__ = ["BarWatch", "LineWatch", "choice_lines", "parity_line", "printable", 
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_SLIDES = 40
-
-
-def printable(text: str) -> str:
-    """Show what a terminal would obey, or could not show, as an escape."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
-    )
 
 
 def choice_lines(record: Mapping[str, Any]) -> list[str]:

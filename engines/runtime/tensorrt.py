@@ -10,6 +10,7 @@ from engines.cache import EngineOptions, discard, engine_for
 from engines.errors import EngineBuildError
 from engines.export import OUTPUTS
 from engines.flavours import open_flavour
+from engines.inspection import loaded_plan
 from engines.runtime.device import Bound, DeviceRuntime, with_exceptions
 from engines.tensorrt_log import errors_of
 
@@ -102,10 +103,7 @@ def open_engine(engine: Engine, bundle: ModelBundle, options: RuntimeOptions) ->
 def _deserialised(engine: Engine, installed: Installed) -> Any:
     """Load a plan."""
     with errors_of(installed) as logger:
-        runtime = installed.trt.Runtime(logger)
-        loaded = runtime.deserialize_cuda_engine(engine.path.read_bytes())
-        _check(loaded is not None, "the plan does not load")
-        return loaded
+        return loaded_plan(installed.trt, logger, engine.path.read_bytes())
 
 
 def _context(installed: Installed, plan: Any) -> Any:

@@ -21,14 +21,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.trust.subjects import Pooled
+from engines.trust.subjects import Pooled, left_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Conformal", "abstentions", "guaranteed", "measured_coverage"]
-
-GROUPS = 50  # of subjects, left out together where there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +85,7 @@ def measured_coverage(
     the same. None for a class of fewer than two subjects.
     """
     held = np.zeros(len(truth_N), bool)
-    _, number = np.unique(subjects_N, return_inverse=True)
-    for group in range(min(GROUPS, number.max(initial=-1) + 1)):
-        out = number % GROUPS == group
+    for out in left_out(subjects_N):
         others = Conformal.fitted(chances_NC[~out], truth_N[~out], subjects_N[~out], coverage)
         held[out] = others.sets(chances_NC[out])[np.arange(out.sum()), truth_N[out]]
     return [_mean_over_subjects(held, subjects_N, truth_N == c) for c in range(chances_NC.shape[1])]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from engines.trust.subjects import Pooled
+from engines.trust.subjects import Pooled, left_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,7 +24,6 @@ __all__ = ["Drift", "Verdict", "usual_means"]
 
 Verdict = Literal["like training", "differs from training", "out of its depth"]
 DIFFERS, OUT_OF_DEPTH = 0.7, 0.9
-GROUPS = 50  # of held-out subjects, judged together where there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +80,7 @@ def usual_means(
     """Return ``(S,)``: the mean p-value of each held-out subject's cells, by the others."""
     p_values = np.full(len(scores_N), np.nan)
     _, number = np.unique(subjects_N, return_inverse=True)
-    for group in range(min(GROUPS, number.max() + 1)):
-        out = number % GROUPS == group
+    for out in left_out(subjects_N):
         p_values[out] = Pooled.of(scores_N[~out], subjects_N[~out]).p_values(scores_N[out])
     known = ~np.isnan(scores_N)
     total, count = np.bincount(number[known], p_values[known]), np.bincount(number[known])

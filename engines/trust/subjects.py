@@ -16,9 +16,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-__all__ = ["Pooled"]
+__all__ = ["Pooled", "left_out"]
+
+GROUPS = 50  # of subjects, left out together where there are more
+
+
+def left_out(subjects_N: NDArray[np.integer]) -> Iterator[NDArray[np.bool_]]:
+    """Yield which cells to leave out and judge by the others, a subject or a group at a time."""
+    _, number = np.unique(subjects_N, return_inverse=True)
+    for group in range(min(GROUPS, number.max(initial=-1) + 1)):
+        yield number % GROUPS == group
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engines.bundle import ModelInput
-from screen.parts import class_columns
+from screen.parts import EVIDENCE_KEY, class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = ["QUALITY", "Fields"]
 
-EVIDENCE_KEY = b"slidescreen.evidence"
 QUALITY = ("focus", "exposure", "clipped", "foreground", "stain_shift")
 NO_COLOUR = (0.5, 0.5, 0.5)  # what a ModelInput must have and a rectangle does not depend on
 
