@@ -2,8 +2,10 @@
 Does a model keep its score when the picture changes a little, as another camera would change it?
 
 The area under the ROC curve of the positive class, over cells of the subjects that each bundle
-held out, as they are and after brightening, warming, blurring and compressing them at their own
-size. Float32 on OpenVINO, so that nothing but the picture differs.
+held out, as they are and after brightening, warming, blurring, enlarging and compressing them at
+their own size, and after laying them, cut out as they are, on pieces of another centre's smears:
+every second field, the others being those that the default model was trained with. Float32 on
+OpenVINO, so that nothing but the picture differs.
 
     python benchmarks/perturbed.py --models engines/models/default bundle
 """
@@ -11,18 +13,22 @@ size. Float32 on OpenVINO, so that nothing but the picture differs.
 from __future__ import annotations
 
 import io
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
 from material import parser
 from page import print_setting, print_table
 from PIL import Image, ImageFilter
+from scipy.ndimage import binary_erosion
 from sklearn.metrics import roc_auc_score
 
 from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.runtime import RuntimeOptions, open_runtime
+from train.backdrops import open_backdrops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BATCH = 8
+SIDE = 450  # of C-NMC's crops
 EVERY, EVERY_SMALL = 2, 40
 
 
@@ -46,11 +53,30 @@ def compressed(cell: Image.Image) -> Image.Image:
     return Image.open(file).convert("RGB")
 
 
+def enlarged(cell: Image.Image) -> Image.Image:
+    """Magnify by a tenth, keeping the middle."""
+    margin = round(cell.width * (1 - 1 / 1.1) / 2)
+    box = (margin, margin, cell.width - margin, cell.height - margin)
+    return cell.resize(cell.size, Image.Resampling.BICUBIC, box=box)
+
+
+def laid_on(cell: Image.Image, pieces: NDArray[np.uint8]) -> Image.Image:
+    """Put a piece of a smear behind a cell, mirrored at its edges; the cell decides which."""
+    pixels = np.asarray(cell)
+    piece = pieces[int(pixels.sum()) % len(pieces)]
+    margin = -(-(cell.width - len(piece)) // 2)
+    behind = np.pad(piece, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    behind = behind[: cell.height, : cell.width]
+    inside = binary_erosion(pixels.max(2) > 1, iterations=3)[:, :, None]
+    return Image.fromarray(np.where(inside, pixels, behind))
+
+
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "as they are": lambda cell: cell,
     "a tenth brighter": lambda cell: gained(cell, 1.1, 1.1, 1.1),
     "warmer": lambda cell: gained(cell, 1.1, 1.0, 0.92),
     "blurred": lambda cell: cell.filter(ImageFilter.GaussianBlur(2)),
+    "a tenth larger": enlarged,
     "JPEG of quality 60": compressed,
 }
 
@@ -61,15 +87,27 @@ def main() -> None:
     arguments.add_argument("--models", type=Path, nargs="+", default=[DEFAULT_BUNDLE])
     options = arguments.parse_args()
     every = EVERY_SMALL if options.small else EVERY
+    changes = {
+        **CHANGES,
+        "on another centre's smear": partial(laid_on, pieces=smears(options.cells)),
+    }
     columns = []
     for folder in options.models:
         bundle = ModelBundle.load(folder)
         files = held_out(options.cells, bundle)[::every]
         print(f"{folder}: {len(files)} held-out cells")
-        columns.append([auc(bundle, files, change) for change in CHANGES.values()])
-    rows = [(name, *(f"{column[i]:.3f}" for column in columns)) for i, name in enumerate(CHANGES)]
+        columns.append([auc(bundle, files, change) for change in changes.values()])
+    rows = [(name, *(f"{column[i]:.3f}" for column in columns)) for i, name in enumerate(changes)]
     print_table("AUC", ("", *map(str, options.models)), rows)
     print_setting(small=options.small)
+
+
+def smears(cells: Path) -> NDArray[np.uint8]:
+    """Cut pieces out of every second field."""
+    with TemporaryDirectory() as folder:
+        for field in sorted((cells / "smear-fields").glob("*.jpg"))[1::2]:
+            Path(folder, field.name).symlink_to(field.resolve())
+        return open_backdrops(Path(folder), SIDE, SIDE).numpy()
 
 
 def held_out(cells: Path, bundle: ModelBundle) -> list[Path]:

@@ -7,12 +7,14 @@ Legend: N cells, R x R stored pixels, V x V pixels seen by the network.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from train.backdrops import none
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -80,9 +82,15 @@ class StainAugmentation:
         stretch: Likewise, of one axis against the other.
         shift: Of the centre, in widths of the crop.
         stain: Spread of the mixing of optical densities (how much of each dye).
+        dye: Spread, in factors of e, of all optical densities: how long the slide was stained.
         gain: Spread, in octaves, of each channel's brightness; half of it of all together.
         focus: Blur up to this much; sharpening up to half of it.
         noise: Largest standard deviation of the added noise.
+        grainy: Share of crops whose black background gets noise, too; scanners and masks leave it
+            at exactly zero, a lossy file does not.
+        behind: Share of crops that get one of the backdrops behind what is not black, if there
+            are any.
+        backdrops: ``(M, T, T, 3)`` uint8, at the scale of the stored crops.
     """
 
     size: int
@@ -90,20 +98,46 @@ class StainAugmentation:
     stretch: float = 1.08
     shift: float = 0.05
     stain: float = 0.06
-    gain: float = 0.15
+    dye: float = 0.15
+    gain: float = 0.2
     focus: float = 0.7
     noise: float = 0.02
+    grainy: float = 0.25
+    behind: float = 0.3
+    backdrops: Tensor = field(default_factory=none)
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Move, then stain, then focus: the order in which an image comes about."""
         draw = _Draw(len(pixels_NRR3), generator, pixels_NRR3.device)
         pixels = _unit_range(pixels_NRR3)
-        pixels = _warped(pixels, self._placement(draw), view / self.size, view)
+        share, placement = view / self.size, self._placement(draw)
+        if len(self.backdrops):
+            pixels = torch.cat([pixels, _inside(pixels)], 1)
+            pixels, cell = _warped(pixels, placement, share, view).split(3, 1)
+            behind, chosen = self._behind(draw, share * pixels_NRR3.shape[1], view)
+            pixels = torch.where(chosen, pixels * cell + behind * (1 - cell), pixels)
+        else:
+            pixels = _warped(pixels, placement, share, view)
         pixels = self._stained(pixels, draw)
         pixels = self._focused(pixels, draw)
         grain = draw.normal(3, view, view) * draw.uniform(0, self.noise, 1, 1, 1)
-        # Scanners and masks leave the background at exactly zero, so no grain falls there.
-        return (pixels + grain * (pixels > DARK)).clamp(0, 1)
+        falls = (pixels > DARK) | draw.chance(self.grainy, 1, 1, 1)
+        return (pixels + grain * falls).clamp(0, 1)
+
+    def _behind(self, draw: _Draw, reach: float, view: int) -> tuple[Tensor, Tensor]:
+        """
+        Return ``(N, 3, V, V)``, what could show where there is no cell, and which crops show it.
+
+        Args:
+            draw: Chooses backdrops, places and crops.
+            reach: Stored pixels that the view spans; beyond a backdrop's edge it is mirrored.
+            view: V.
+        """
+        chosen = draw.uniform(0, len(self.backdrops)).long().clamp_max(len(self.backdrops) - 1)
+        shown = _unit_range(self.backdrops.to(chosen.device)[chosen])
+        share = reach / self.backdrops.shape[1]
+        placed = _warped(shown, self._placement(draw), share, view, beyond="reflection")
+        return placed, draw.chance(self.behind, 1, 1, 1)
 
     def _placement(self, draw: _Draw) -> Tensor:
         """``(N, 2, 3)``: where each output pixel comes from; turned, flipped, scaled, shifted."""
@@ -119,7 +153,7 @@ class StainAugmentation:
     def _stained(self, pixels: Tensor, draw: _Draw) -> Tensor:
         """Mix optical densities and brighten channels; black stays black."""
         mixing = torch.eye(3, device=pixels.device) + self.stain * draw.normal(3, 3)
-        density = -pixels.clamp_min(DARK).log()
+        density = -pixels.clamp_min(DARK).log() * (self.dye * draw.normal(1, 1, 1)).exp()
         mixed = torch.einsum("nij,njhw->nihw", mixing, density)
         octaves = draw.normal(3, 1, 1) * self.gain + draw.normal(1, 1, 1) * self.gain / 2
         shown = torch.exp2(octaves - mixed / math.log(2))
@@ -152,17 +186,20 @@ class PaperAugmentation:
             return torch.stack([steps(cell) for cell in plain]).clamp(0, 1)
 
 
-def open_augmentation(recipe: Recipe, scale: float = 1.0) -> Augmentation:
-    """Return the recipe's augmentation, for crops reduced by *scale*."""
+def open_augmentation(
+    recipe: Recipe, scale: float = 1.0, backdrops: Tensor | None = None
+) -> Augmentation:
+    """Return the recipe's augmentation, for crops reduced by *scale*; so are the backdrops."""
     size = round(recipe.size * scale)
     if recipe.augment == "stain":
-        return StainAugmentation(size=size)
+        behind = none() if backdrops is None else backdrops
+        return StainAugmentation(size=size, backdrops=reduced(behind, scale))
     return PaperAugmentation(size) if recipe.augment == "paper" else Plain(size)
 
 
 def reduced(pixels_NRR3: Tensor, scale: float) -> Tensor:
     """Bring uint8 crops to *scale* of their side, antialiased."""
-    if scale == 1:
+    if scale == 1 or not len(pixels_NRR3):
         return pixels_NRR3
     side = round(pixels_NRR3.shape[1] * scale)
     planes = pixels_NRR3.permute(0, 3, 1, 2)
@@ -190,18 +227,29 @@ class _Draw:
     def sign(self, *shape: int) -> Tensor:
         return 1.0 - 2.0 * self.uniform(0, 1, *shape).round()
 
+    def chance(self, share: float, *shape: int) -> Tensor:
+        return self.uniform(0, 1, *shape) < share
+
 
 def _unit_range(pixels_NRR3: Tensor) -> Tensor:
     """Return ``(N, 3, R, R)`` float32 in 0..1."""
     return pixels_NRR3.permute(0, 3, 1, 2).float() / 255
 
 
-def _warped(pixels: Tensor, placement: Tensor, share: float, view: int) -> Tensor:
-    """Sample the middle *share* of each placed crop at ``view`` x ``view``; black outside."""
+def _warped(
+    pixels: Tensor, placement: Tensor, share: float, view: int, beyond: str = "zeros"
+) -> Tensor:
+    """Sample the middle *share* of each placed crop at ``view`` x ``view``; *beyond*: as torch."""
     placement = torch.cat([placement[:, :, :2] * share, placement[:, :, 2:]], 2)
-    shape = [len(pixels), 3, view, view]
+    shape = [*pixels.shape[:2], view, view]
     grid = functional.affine_grid(placement, shape, align_corners=False)
-    return functional.grid_sample(pixels, grid, mode="bilinear", align_corners=False)
+    return functional.grid_sample(pixels, grid, padding_mode=beyond, align_corners=False)
+
+
+def _inside(pixels: Tensor) -> Tensor:
+    """``(N, 1, R, R)``: 1 where there is a cell, less its rim, which masks and resizing darken."""
+    outside = (pixels.amax(1, keepdim=True) <= DARK).float()
+    return 1 - functional.max_pool2d(outside, 5, stride=1, padding=2)
 
 
 def _blurred(pixels: Tensor) -> Tensor:

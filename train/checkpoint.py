@@ -34,6 +34,7 @@ class Identity:
         fold: Which part is held out.
         training: Digest of the training cells: paths, labels, contents.
         held_out: Likewise.
+        backdrops: Digest of the fields; empty for none.
     """
 
     recipe: Recipe
@@ -42,6 +43,7 @@ class Identity:
     fold: int
     training: str
     held_out: str
+    backdrops: str = ""
 
     def fields(self) -> dict[str, str]:
         """Return every field, the recipe's one by one, as text."""

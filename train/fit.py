@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from engines.errors import SourceError, UserError
 from engines.files import whole_file
 from engines.trust import probabilities
 from train.augment import ROOM
+from train.backdrops import backdrops_digest, none, open_backdrops
 from train.calibrate import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
 from train.card import card_text
 from train.checkpoint import Identity, load_state, save_state
@@ -26,13 +27,14 @@ from train.metrics import Scored, figures
 from train.pixels import decoded_cells, enlarged
 from train.plots import draw_plots
 from train.publish import Meaning, as_shipped, model_input, publish_bundle
-from train.start import network_to_train
+from train.start import network_to_train, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from engines.bundle import ModelBundle
     from engines.trust.record import Trust
@@ -61,6 +63,7 @@ class FitOptions:
         positive: Name of the class a screen looks for, or None.
         decoder: ``auto``, ``dali`` or ``pillow``.
         data: What the card says of the data: name, source, licence.
+        backdrops: Folder of smear fields to put behind segmented cells, or None.
     """
 
     out: Path
@@ -71,6 +74,7 @@ class FitOptions:
     positive: str | None = None
     decoder: str = "auto"
     data: str = ""
+    backdrops: Path | None = None
 
     @property
     def state(self) -> Path:
@@ -210,7 +214,8 @@ class Run:
             "averaged_epochs": self.training.averaged,
             "criterion": self.recipe.criterion,
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
-            "init": Path(self.options.init).name,
+            "init": ", ".join(source.name for source in sources_of(options.init)),
+            "backdrops": self.options.backdrops.name if self.options.backdrops else None,
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
             "evaluation": judged.record(),
         }
@@ -233,6 +238,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
         fold=options.fold,
         training=parts.digests[0],
         held_out=parts.digests[1],
+        backdrops=backdrops_digest(options.backdrops),
     )
     state = load_state(options.state / "state.pt", identity)
     torch.manual_seed(options.seed)
@@ -245,7 +251,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     held_out = decoded_cells(parts.held_out, expected, options.decoder)
     learned = decoded_cells(parts.training, enlarged(expected, ROOM), options.decoder)
     faults = {fault.ref.path: fault.reason for fault in (*learned.faults, *held_out.faults)}
-    cells = _training_cells(learned, classes)
+    cells = _training_cells(learned, classes, _backdrops(parts, recipe, options))
     return Run(recipe, options, parts, classes, held_out, faults, training, identity, cells)
 
 
@@ -262,11 +268,23 @@ def _check_positive(positive: str | None, classes: tuple[str, ...]) -> None:
         )
 
 
-def _training_cells(decoded: DecodedCells, classes: tuple[str, ...]) -> TrainingCells:
+def _backdrops(parts: Parts, recipe: Recipe, options: FitOptions) -> Tensor:
+    """Cut backdrops that fit the crops, taking the first crop's size for everyone's."""
+    if options.backdrops is None:
+        return none()
+    with Image.open(parts.training[0].file) as crop:
+        native = crop.width
+    return open_backdrops(options.backdrops, native, round(recipe.size * ROOM))
+
+
+def _training_cells(
+    decoded: DecodedCells, classes: tuple[str, ...], backdrops: Tensor
+) -> TrainingCells:
     """Bring decoded cells into the loop's form."""
     _, subjects = np.unique([cell.subject for cell in decoded.cells], return_inverse=True)
     return TrainingCells(
         torch.from_numpy(decoded.pixels),
         torch.from_numpy(truth_of(decoded.cells, classes)),
         torch.from_numpy(subjects),
+        backdrops,
     )

@@ -20,7 +20,9 @@ from torch.nn import functional
 from engines.errors import UserError
 from train.augment import open_augmentation, reduced
 from train.averages import Averages
+from train.backdrops import none
 from train.events import EpochDone, StepDone
+from train.mixing import MixStyle, open_mixup
 from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
 from train.start import freeze_stages
@@ -47,11 +49,13 @@ class TrainingCells:
         pixels: ``(N, R, R, 3)`` uint8, R the model's size times ``augment.ROOM``.
         classes: ``(N,)`` class numbers.
         subjects: ``(N,)`` subject numbers.
+        backdrops: ``(M, T, T, 3)`` uint8, of the pixels' scale: see ``train.backdrops``.
     """
 
     pixels: Tensor
     classes: Tensor
     subjects: Tensor
+    backdrops: Tensor = field(default_factory=none)
 
 
 @dataclass(slots=True)
@@ -79,6 +83,8 @@ class Training:
     _averages: Averages = field(init=False)
     _optimizer: torch.optim.Optimizer = field(init=False)
     _augmentation: Augmentation = field(init=False)
+    _styles: MixStyle = field(init=False)
+    _blend: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = field(init=False)
 
     def __post_init__(self) -> None:
         """Set up what goes with the network."""
@@ -88,6 +94,8 @@ class Training:
         compiled = self.compute.compiled
         self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
         self._averages = Averages(self.network, recipe)
+        self._styles = MixStyle(self.network, recipe.mixstyle)  # not of the averages: they judge
+        self._blend = open_mixup(recipe.mixup, self.network.num_classes)  # type: ignore[arg-type]
         self._optimizer = _optimizer(self.network, recipe)
 
     @property
@@ -154,7 +162,7 @@ class Training:
         batches = _whole_batches(order, recipe.batch)
         weights = _class_weights(cells.classes) if recipe.weighted_loss else None
         began = time.perf_counter()
-        self._augmentation = open_augmentation(recipe, phase.scale)
+        self._augmentation = open_augmentation(recipe, phase.scale, cells.backdrops)
         self.network.train()
         for module in self._frozen:
             module.eval()
@@ -178,12 +186,13 @@ class Training:
         device = self.compute.device
         stored = reduced(cells.pixels[chosen].to(device), phase.scale)
         pixels = self._augmentation(stored, phase.side(self.recipe.size), generator)
+        pixels, truth = self._blend(pixels, cells.classes[chosen].to(device))
         normal = normalised(pixels, self.recipe)
-        with self.compute.autocast():
+        with self.compute.autocast(), self._styles.of(len(normal), device):
             logits = self._forward(normal)
         loss = functional.cross_entropy(
             logits.float(),
-            cells.classes[chosen].to(device),
+            truth,
             weight=weights.to(device) if weights is not None else None,
             label_smoothing=self.recipe.smoothing,
         )

@@ -85,6 +85,10 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Keep the stem and this many stages as they are."),
         click.option("--ema", type=click.FloatRange(0, 1, max_open=True),
                      help="Decay of the averaged weights; 0: none."),
+        click.option("--mixup", type=click.FloatRange(min=0), metavar="ALPHA",
+                     help="Blend pairs of cells and their labels; 0: none."),
+        click.option("--mixstyle", type=click.FloatRange(0, 1), metavar="SHARE",
+                     help="Cells that take on another's style, inside the network; 0: none."),
         click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
         click.option("--no-augment", is_flag=True,
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
@@ -106,7 +110,8 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]"),
         click.option("--init", default="imagenet", show_default=True, metavar="WHAT",
                      help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-"
-                          "Lite2, a Python package), scratch, a bundle, or a file of weights."),
+                          "Lite2, a Python package), scratch, a bundle or a file of weights, or "
+                          "the mean of several of these two, separated by commas."),
         click.option("--fold", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Which part is held out."),
         click.option("--held-out", multiple=True, type=EXISTING,
@@ -117,6 +122,10 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="The class a screen looks for.  [default: all, if there is one]"),
         click.option("--data", "data_name", default="", metavar="TEXT",
                      help="What the model card says of the data: name, source, licence."),
+        click.option("--backdrops", type=click.Path(path_type=Path, exists=True, file_okay=False),
+                     metavar="FOLDER",
+                     help="Smear fields at the crops' magnification: pieces of them are put behind "
+                          "a third of the cells that were cut out of theirs."),
         click.option("--compiled", is_flag=True,
                      help="Compile first: minutes, then faster steps."),
         click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
@@ -155,7 +164,7 @@ def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -
     recipe = as_started(RECIPES[given["recipe"]], init)
     changed: dict[str, Any] = {
         name: given[name]
-        for name in ("batch", "size", "freeze", "ema", "folds")
+        for name in ("batch", "size", "freeze", "ema", "mixup", "mixstyle", "folds")
         if given[name] is not None
     }
     if architecture:
@@ -174,9 +183,12 @@ def as_started(recipe: Recipe, init: str) -> Recipe:
     if init == "lite2":
         mean, std = NORMS["half"]
         return replace(recipe, model_args=dict(LITE2_ARGS), mean=mean, std=std)
-    if not Path(init).is_dir():
+    from train.start import sources_of
+
+    first = sources_of(init)[0]
+    if not first.is_dir():
         return recipe
-    bundle = ModelBundle.load(Path(init))
+    bundle = ModelBundle.load(first)
     return replace(
         recipe,
         architecture=bundle.architecture,
@@ -199,6 +211,7 @@ def fit_options_from(
         positive=_positive(given, cells),
         decoder=given["decoder"],
         data=given.get("data_name", ""),
+        backdrops=given.get("backdrops"),
         fold=given.get("fold", 0),
         seed=given.get("seed", 0),
     )

@@ -85,6 +85,10 @@ class Recipe:
         ema: Decay per step of the averaged weights that are judged and kept; 0 keeps the last.
         soup: Judge and keep the even mean, over the last phase's epochs so far, of the weights at
             their ends; held-out figures of single epochs swing, as the weights do.
+        mixup: Parameter of the beta distribution that pairs of cells are blended by, labels and
+            all (Zhang et al. 2018); 0: none are.
+        mixstyle: Share of cells that take on another's style, half way into the network: see
+            ``train.mixstyle``.
         freeze: The stem and this many stages stay as they came, statistics included.
         criterion: What the best epoch has most of, on the held-out part; ``last`` keeps the last
             epoch, so that the held-out part chooses nothing.
@@ -112,6 +116,8 @@ class Recipe:
     weighted_loss: bool = False
     ema: float = 0.0
     soup: bool = False
+    mixup: float = 0.0
+    mixstyle: float = 0.0
     freeze: int = 0
     criterion: Criterion
     patience: int | None = None
@@ -152,7 +158,8 @@ SUBJECT = Recipe(
     train_args={"drop_rate": 0.3, "drop_path_rate": 0.1},
     augment="stain",
     sampling="subject",
-    phases=(Phase(5, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4)),
+    draws=3500,
+    phases=(Phase(3, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4)),
     optimizer="adamw",
     decay=0.05,
     smoothing=0.1,

@@ -17,7 +17,7 @@ from train.lite import fill_from_lite2
 if TYPE_CHECKING:
     from train.recipe import Recipe
 
-__all__ = ["freeze_stages", "network_to_train"]
+__all__ = ["freeze_stages", "network_to_train", "sources_of", "stages_of"]
 
 IMAGENET, LITE2, SCRATCH = "imagenet", "lite2", "scratch"
 B3 = ("efficientnet_b3", "tf_efficientnet_b3")
@@ -31,7 +31,9 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
         recipe: Architecture and drop rates.
         classes: Of the new head.
         init: ``imagenet`` (timm downloads them), ``lite2`` (see ``train.lite``), ``scratch``, a
-            bundle's folder, or a file of weights (safetensors, or a state dict of torch).
+            bundle's folder, or a file of weights (safetensors, or a state dict of torch); several
+            of these last two, separated by commas, stand for the mean of their weights, which
+            works for trainings of one start ("Model soups", Wortsman et al. 2022).
 
     Raises:
         UserError: If the weights cannot be had or are not the architecture's.
@@ -42,8 +44,13 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
     if init == LITE2:
         _fill_from_lite2(network, recipe)
     elif init not in (IMAGENET, SCRATCH):
-        _fill(network, _weights_from(Path(init)), init)
+        _fill(network, _mean([_weights_from(source) for source in sources_of(init)]), init)
     return network
+
+
+def sources_of(init: str) -> list[Path]:
+    """Return the bundles or files that *init* names; a name that exists may hold commas."""
+    return [Path(init)] if Path(init).exists() else [Path(name) for name in init.split(",")]
 
 
 def freeze_stages(network: nn.Module, count: int) -> list[nn.Module]:
@@ -65,6 +72,11 @@ def freeze_stages(network: nn.Module, count: int) -> list[nn.Module]:
     for module in frozen:
         module.requires_grad_(requires_grad=False)
     return frozen
+
+
+def stages_of(network: nn.Module) -> list[nn.Module]:
+    """Return the network's stages, first to last; none if timm names them in a way not known."""
+    return _stem_and_stages(network)[1]
 
 
 def _arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
@@ -138,6 +150,27 @@ def _weights_from(source: Path) -> dict[str, Tensor]:
             hint="--init takes imagenet, lite2, scratch, a bundle's folder or a file of weights",
         ) from error
     return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
+
+
+def _mean(several: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Return the even mean of networks' weights, tensor by tensor; counters are the first's."""
+    first = several[0]
+    if any(_shapes(weights) != _shapes(first) for weights in several):
+        raise UserError(
+            "the starts are not of one architecture, so their weights have no mean",
+            hint="--init takes several bundles or files only of one kind of network",
+        )
+    return {
+        name: torch.stack([weights[name] for weights in several]).mean(0)
+        if tensor.is_floating_point()
+        else tensor
+        for name, tensor in first.items()
+    }
+
+
+def _shapes(weights: dict[str, Tensor]) -> dict[str, torch.Size]:
+    """Return each tensor's shape."""
+    return {name: tensor.shape for name, tensor in weights.items()}
 
 
 def _unwrapped(saved: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -62,9 +62,31 @@ def test_cells_of_a_batch_are_changed_each_in_its_own_way(kind):
 def test_stain_leaves_the_background_black():
     """The black around a segmented cell carries no stain, whatever the seed."""
     for seed in range(20):
-        out = StainAugmentation(size=64)(stored(), 64, seeded(seed))
+        out = StainAugmentation(size=64, grainy=0)(stored(), 64, seeded(seed))
 
         assert out[:, :, :3, :3].max() == 0
+
+
+def test_backdrops_show_where_there_is_no_cell():
+    """Behind the chosen crops, beyond the cell's rim; the others stay black; cells stay cells."""
+    backdrops = torch.full((2, 40, 40, 3), 200, dtype=torch.uint8)
+    still = {"stain": 0, "dye": 0, "gain": 0, "focus": 0, "noise": 0, "zoom": 1.0, "stretch": 1.0}
+    kind = StainAugmentation(size=64, **still, shift=0, behind=0.5, backdrops=backdrops)
+
+    out = kind(stored(64), 64, seeded())
+    corner = out[:, 0, 1, 1]
+
+    assert torch.allclose(out[:, :, 32, 32], torch.tensor(150 / 255), atol=0.01)
+    assert set((corner * 255).round().int().tolist()) == {0, 200}
+    assert 0.3 < float((corner > 0).float().mean()) < 0.7
+
+
+def test_grain_falls_on_black_in_some_crops_only():
+    """A lossy file leaves no exact zeros around a cell; a mask does."""
+    out = StainAugmentation(size=64, grainy=0.5, noise=0.1)(stored(64), 64, seeded())
+    grainy = out[:, :, :3, :3].amax((1, 2, 3)) > 0
+
+    assert 0.3 < float(grainy.float().mean()) < 0.7
 
 
 def test_a_smaller_view_shows_the_middle_at_the_same_scale():
@@ -118,7 +140,7 @@ SUBJECTS = torch.tensor([0] * 80 + [1] * 10 + [2] * 9 + [3])
 
 def test_sampling_by_subject_balances_classes_and_evens_out_subjects():
     """Half the draws are of each class; a large subject gets less than its share of cells."""
-    order = epoch_order(SUBJECT, CLASSES, SUBJECTS, seeded())
+    order = epoch_order(replace(SUBJECT, draws=None), CLASSES, SUBJECTS, seeded())
 
     assert torch.bincount(CLASSES[order]).tolist() == [50, 50]
     drawn = torch.bincount(SUBJECTS[order], minlength=4)
