@@ -94,7 +94,7 @@ class StainAugmentation:
     """
 
     size: int
-    zoom: float = 1.15
+    zoom: float = 1.1
     stretch: float = 1.08
     shift: float = 0.05
     stain: float = 0.06
@@ -113,7 +113,7 @@ class StainAugmentation:
         share, placement = view / self.size, self._placement(draw)
         if len(self.backdrops):
             pixels = torch.cat([pixels, _inside(pixels)], 1)
-            pixels, cell = _warped(pixels, placement, share, view).split(3, 1)
+            pixels, cell = _warped(pixels, placement, share, view).tensor_split([3], 1)
             behind, chosen = self._behind(draw, share * pixels_NRR3.shape[1], view)
             pixels = torch.where(chosen, pixels * cell + behind * (1 - cell), pixels)
         else:

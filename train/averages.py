@@ -20,8 +20,9 @@ class Averages:
     The recipe's means of one network: over steps, and of those over the last phase's epochs.
 
     The first is an exponential moving average; the second, an even mean, is stochastic weight
-    averaging (Izmailov et al., arXiv 1803.05407) of the first. Its batch norms need statistics of
-    their own: see ``norms``.
+    averaging (Izmailov et al., arXiv 1803.05407) of the first. Statistics of batch norms are
+    averaged along: they stay those of augmented cells, which the weights were learned with. Taken
+    anew from plain whole crops, mostly black, they cost 0.06 of AUC where training saw the middle.
     """
 
     def __init__(self, network: nn.Module, recipe: Recipe) -> None:
@@ -29,7 +30,7 @@ class Averages:
         self._network = network
         self._first = recipe.epochs - recipe.phases[-1].epochs
         self._steps = ModelEmaV3(network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        self._epochs = AveragedModel(network) if recipe.soup else None
+        self._epochs = AveragedModel(network, use_buffers=True) if recipe.soup else None
 
     @property
     def judged(self) -> nn.Module:
@@ -38,7 +39,7 @@ class Averages:
 
     @property
     def epochs(self) -> int:
-        """How many epochs are averaged by now; if any, batch norms want statistics."""
+        """How many epochs are averaged by now."""
         return int(self._epochs.n_averaged) if self._epochs else 0
 
     def step(self, number: int) -> None:

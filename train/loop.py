@@ -23,7 +23,6 @@ from train.averages import Averages
 from train.backdrops import none
 from train.events import EpochDone, StepDone
 from train.mixing import MixStyle, open_mixup
-from train.norms import learning_norms, normalised, with_served_norms
 from train.sampling import epoch_order
 from train.start import freeze_stages
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Training", "TrainingCells"]
 
-SERVED_CELLS = 640  # whole crops that statistics are taken from where training saw less
 WARM_UP = 100  # steps over which the first phase's rate rises
 
 
@@ -131,7 +129,7 @@ class Training:
                 losses.append(done.loss)
                 yield done
             self._averages.epoch(len(self.history))
-            network = self._as_served(cells)
+            network = self.judged.eval()
             yield self._closed(sum(losses) / len(losses), done.cells_per_s, judge(network), network)
 
     def state(self) -> dict[str, Any]:
@@ -187,7 +185,7 @@ class Training:
         stored = reduced(cells.pixels[chosen].to(device), phase.scale)
         pixels = self._augmentation(stored, phase.side(self.recipe.size), generator)
         pixels, truth = self._blend(pixels, cells.classes[chosen].to(device))
-        normal = normalised(pixels, self.recipe)
+        normal = _normalised(pixels, self.recipe)
         with self.compute.autocast(), self._styles.of(len(normal), device):
             logits = self._forward(normal)
         loss = functional.cross_entropy(
@@ -211,19 +209,6 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _as_served(self, cells: TrainingCells) -> nn.Module:
-        """Return the network to judge, its statistics those of whole crops."""
-        epoch = len(self.history)
-        phase = _phase_of(self.recipe, epoch)[0]
-        whole = phase.side(self.recipe.size) == self.recipe.size
-        if whole and not self._averages.epochs:
-            return self.judged.eval()
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-        order = epoch_order(self.recipe, cells.classes, cells.subjects, generator)
-        pixels = cells.pixels[order[:SERVED_CELLS]]
-        norms = learning_norms(self.network, self._frozen)
-        return with_served_norms(self.judged, norms, pixels, self.recipe, self.compute)
-
     def _closed(
         self, loss: float, rate: float, metrics: dict[str, float], judged: nn.Module
     ) -> EpochDone:
@@ -246,6 +231,14 @@ class Training:
             return False
         last_best = max(done.epoch for done in self.history if done.best)
         return len(self.history) - 1 - last_best >= self.recipe.patience
+
+
+def _normalised(pixels: Tensor, recipe: Recipe) -> Tensor:
+    """Bring pixels in 0..1 to what the recipe's network takes, channels last."""
+    mean, std = (
+        torch.tensor(v, device=pixels.device).view(1, 3, 1, 1) for v in (recipe.mean, recipe.std)
+    )
+    return ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _refuse_divergence(done: StepDone) -> None:
