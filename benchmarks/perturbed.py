@@ -4,8 +4,8 @@ Does a model keep its score when the picture changes a little, as another camera
 The area under the ROC curve of the positive class, over cells of the subjects that each bundle
 held out, as they are and after brightening, warming, blurring, enlarging and compressing them at
 their own size, and after laying them, cut out as they are, on pieces of another centre's smears:
-every second field, the others being those that the default model was trained with. Float32 on
-OpenVINO, so that nothing but the picture differs.
+the second, fourth ... field; the default model was trained with the others. Float32 on OpenVINO,
+so that nothing but the picture differs.
 
     python benchmarks/perturbed.py --models engines/models/default bundle
 """

@@ -240,7 +240,7 @@ def check(**given: Any) -> None:
     default="imagenet",
     show_default=True,
     metavar="WHAT",
-    help="Start, as for fit; MODEL=WHAT for one model, several separated by commas.",
+    help="Start, as for fit; MODEL=WHAT for one model, several separated by semicolons.",
 )
 @recipe_options
 @click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")

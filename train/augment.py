@@ -202,11 +202,11 @@ def reduced(pixels_NRR3: Tensor, scale: float) -> Tensor:
     if scale == 1 or not len(pixels_NRR3):
         return pixels_NRR3
     side = round(pixels_NRR3.shape[1] * scale)
-    planes = pixels_NRR3.permute(0, 3, 1, 2)
+    planes = pixels_NRR3.permute(0, 3, 1, 2).float()  # CUDA resizes no bytes
     smaller = functional.interpolate(
         planes, (side, side), mode="bilinear", antialias=True, align_corners=False
     )
-    return smaller.permute(0, 2, 3, 1)
+    return smaller.round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)

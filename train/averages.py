@@ -8,7 +8,7 @@ from timm.utils.model_ema import ModelEmaV3
 from torch.optim.swa_utils import AveragedModel
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from train.recipe import Recipe
 
@@ -30,7 +30,7 @@ class Averages:
         self._network = network
         self._first = recipe.epochs - recipe.phases[-1].epochs
         self._steps = ModelEmaV3(network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
-        self._epochs = AveragedModel(network, use_buffers=True) if recipe.soup else None
+        self._epochs = _even_mean(network) if recipe.soup else None
 
     @property
     def judged(self) -> nn.Module:
@@ -70,3 +70,13 @@ class Averages:
     def _running(self) -> nn.Module:
         """The mean over steps, or the network."""
         return self._steps.module if self._steps else self._network
+
+
+def _even_mean(network: nn.Module) -> AveragedModel:
+    """Begin an even mean of weights and statistics."""
+    return AveragedModel(network, avg_fn=_even, use_buffers=True)
+
+
+def _even(mean: Tensor, new: Tensor, count: Tensor | int) -> Tensor:
+    """Take *new* into the mean of *count*; of counters, which have no mean, it is the value."""
+    return mean + (new - mean) / (count + 1) if mean.is_floating_point() else new

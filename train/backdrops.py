@@ -7,6 +7,7 @@ mask's edge, and knows nothing of the red cells and the glass that other centres
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -71,14 +72,14 @@ def backdrops_digest(folder: Path | None) -> str:
         return ""
     digest = sha256()
     for file in _fields(folder):
-        digest.update(f"{file.name}\0".encode() + sha256(file.read_bytes()).digest())
+        digest.update(os.fsencode(file.name) + b"\0" + sha256(file.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 
 def _fields(folder: Path) -> list[Path]:
     """List the images of *folder*, in order of their names."""
     known = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in known)
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in known and f.is_file())
 
 
 def _pieces(file: Path, side: int, rng: np.random.Generator) -> Iterator[Image.Image]:
@@ -86,7 +87,7 @@ def _pieces(file: Path, side: int, rng: np.random.Generator) -> Iterator[Image.I
     try:
         with Image.open(file) as opened:
             field = opened.convert("RGB")
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise SourceError(f"cannot read the field {file}: {error}", hint="remove it") from error
     pixels = np.asarray(field, np.int16)
     dyed = pixels[:, :, 2] - pixels[:, :, 1] > NUCLEUS

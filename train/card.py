@@ -32,6 +32,9 @@ NAMES = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "ece": "calibration error (ECE), calibrated",
+    "ece_uncalibrated": "calibration error (ECE), uncalibrated",
+    "subject_accuracy": "share called right, mean over subjects",
+    "worst_subject_accuracy": "share called right, worst subject",
 }
 CHOSEN_BY_HELD_OUT = (
     "The held-out cells also chose the epoch, so these figures are somewhat optimistic."
@@ -66,13 +69,23 @@ def _about(bundle: ModelBundle) -> str:
     )
     return (
         f"A classifier of single-cell crops, {bundle.input.width} x {bundle.input.height}, "
-        f"trained by `slidescreen-train fit --recipe {data['recipe']}` from `{data['init']}`.\n\n"
+        f"trained by `slidescreen-train fit --recipe {data['recipe']}` from `{data['init']}`"
+        f"{_changes(data)}.\n\n"
         f"- Data: {data['name'] or 'not stated'}\n"
         f"- Trained on {data['training_cells']} cells of {len(data['training_subjects'])} "
         f"subjects, {data['epochs']} epochs; {_kept(data)} kept.\n"
         f"- Held out: fold {data['held_out_fold']}: {len(data['held_out_subjects'])} subjects.\n"
         f"- {calls} Temperature {bundle.temperature:.3f}.\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
+    )
+
+
+def _changes(data: Mapping[str, Any]) -> str:
+    """Say in what the training was not the recipe's own."""
+    changed = ", ".join(f"{name} {value}" for name, value in data.get("changes", {}).items())
+    behind = data.get("backdrops")
+    return (f", with {changed}" if changed else "") + (
+        f"; smears of `{behind}` behind cells" if behind else ""
     )
 
 
@@ -95,8 +108,7 @@ def _figures(bundle: ModelBundle, judged: Evaluation) -> str:
         f"{judged.cells} held-out cells of {len(judged.subjects)} subjects, "
         f"{judged.faults} more did not decode; "
         "in brackets 95% intervals by bootstrap over subjects within each class.\n\n"
-        f"| figure | value |\n| --- | --- |\n{rows}\n"
-        f"| calibration error (ECE), uncalibrated | {judged.ece_uncalibrated:.3f} |\n\n"
+        f"| figure | value |\n| --- | --- |\n{rows}\n\n"
         f"{CHOSEN.get(bundle.data.get('criterion', ''), CHOSEN_BY_HELD_OUT)} "
         "Temperature and threshold are judged without the subject they are applied to: each "
         "subject is scored at the operating point that the other held-out subjects give.\n\n"
@@ -115,11 +127,9 @@ def _subjects(judged: Evaluation) -> str:
     """Tabulate the subjects, worst first."""
     ordered = sorted(judged.subjects.items(), key=lambda row: row[1][2])
     rows = "\n".join(f"| {s} | {label} | {n} | {right:.3f} |" for s, (label, n, right) in ordered)
-    shares = [right for _, (_, _, right) in ordered]
     return (
         "## By subject\n\n"
-        f"Share of cells called right: mean over subjects {sum(shares) / len(shares):.3f}, "
-        f"worst {min(shares):.3f}.\n\n"
+        "Share of cells called right, the worst first.\n\n"
         f"| subject | class | cells | called right |\n| --- | --- | --- | --- |\n{rows}\n"
     )
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 __all__ = ["Identity", "load_state", "save_state"]
 
 
+REVISION = 2  # one more whenever a training of the same recipe gives other numbers
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
     """
@@ -35,6 +38,8 @@ class Identity:
         training: Digest of the training cells: paths, labels, contents.
         held_out: Likewise.
         backdrops: Digest of the fields; empty for none.
+        decoder: What decodes the cells: its pixels are not quite another's.
+        revision: Of this program's arithmetic.
     """
 
     recipe: Recipe
@@ -44,6 +49,8 @@ class Identity:
     training: str
     held_out: str
     backdrops: str = ""
+    decoder: str = ""
+    revision: int = REVISION
 
     def fields(self) -> dict[str, str]:
         """Return every field, the recipe's one by one, as text."""

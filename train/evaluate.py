@@ -18,7 +18,6 @@ from engines.trust import probabilities
 from train.metrics import (
     Interval,
     Scored,
-    calibration_error,
     confusion,
     intervals,
     subject_accuracies,
@@ -72,7 +71,6 @@ class Evaluation:
         faults: How many did not decode.
         seen: Subjects the model was trained on; where there are any, the figures are flattered.
         figures: By name, each with its 95% interval.
-        ece_uncalibrated: The calibration error at temperature 1.
         subjects: By id: class, cells, share called right.
         confusion: ``(C, C)`` counts, truth by row.
         scored: What the figures were computed from.
@@ -82,7 +80,6 @@ class Evaluation:
     faults: int
     seen: tuple[str, ...]
     figures: Mapping[str, Interval]
-    ece_uncalibrated: float
     subjects: Mapping[str, tuple[str, int, float]]
     confusion: NDArray[np.int64]
     scored: Scored
@@ -95,7 +92,6 @@ class Evaluation:
             "subjects_trained_on": list(self.seen),
             "classes": list(self.scored.classes),
             "metrics": {n: [f.value, f.low, f.high] for n, f in self.figures.items()},
-            "ece_before_calibration": self.ece_uncalibrated,
             "confusion": self.confusion.tolist(),
             "subjects": {n: list(row) for n, row in self.subjects.items()},
         }
@@ -147,16 +143,13 @@ def truth_of(cells: Sequence[LabelledCell], classes: Sequence[str]) -> NDArray[n
     return np.array([numbers[cell.label] for cell in cells], np.int64)
 
 
-def evaluation(
-    scored: Scored, uncalibrated: NDArray[np.float32], *, faults: int, seen: Sequence[str] = ()
-) -> Evaluation:
-    """Compute every figure; *uncalibrated* is ``(N, C)``, the probabilities at temperature 1."""
+def evaluation(scored: Scored, *, faults: int, seen: Sequence[str] = ()) -> Evaluation:
+    """Compute every figure."""
     return Evaluation(
         cells=len(scored.truth),
         faults=faults,
         seen=tuple(seen),
         figures=intervals(scored),
-        ece_uncalibrated=calibration_error(uncalibrated, scored.truth),
         subjects=subject_accuracies(scored),
         confusion=confusion(scored),
         scored=scored,
@@ -186,19 +179,18 @@ def evaluated_bundle(
         )
     network = network_from_bundle(bundle)
     logits = predictions(network, decoded.pixels, bundle.input, compute, turned=turned).logits
-    calibrated = probabilities(logits, bundle.temperature)
     scored = Scored(
         bundle.classes,
         truth,
-        calibrated,
-        calibrated,
+        probabilities(logits, bundle.temperature),
+        probabilities(logits, 1.0),
         np.array([cell.subject for cell in decoded.cells]),
         bundle.classes.index(bundle.positive) if bundle.positive else None,
         bundle.threshold,
     )
     known = set(bundle.data.get("training_subjects", ()))
     seen = sorted({cell.subject for cell in decoded.cells} & known)
-    return evaluation(scored, probabilities(logits, 1.0), faults=len(decoded.faults), seen=seen)
+    return evaluation(scored, faults=len(decoded.faults), seen=seen)
 
 
 def unseen_by(bundle: ModelBundle, cells: Sequence[LabelledCell]) -> tuple[LabelledCell, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from engines.decode import choose
 from engines.errors import SourceError, UserError
 from engines.files import whole_file
 from engines.trust import probabilities
@@ -27,7 +28,8 @@ from train.metrics import Scored, figures
 from train.pixels import decoded_cells, enlarged
 from train.plots import draw_plots
 from train.publish import Meaning, as_shipped, model_input, publish_bundle
-from train.start import network_to_train, sources_of
+from train.recipe import changes
+from train.start import network_to_train, sources_of, subjects_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,8 +185,7 @@ class Run:
         subjects = np.array([cell.subject for cell in self.held_out.cells])
         point = fitted_point(logits, truth, number)
         scored = cross_fitted(logits, truth, subjects, self.classes, number)
-        uncalibrated = probabilities(logits, 1.0)
-        return evaluation(scored, uncalibrated, faults=len(self.held_out.faults)), point
+        return evaluation(scored, faults=len(self.held_out.faults)), point
 
     def _trust(
         self, network: nn.Module, predicted: Predictions, point: OperatingPoint
@@ -204,10 +205,11 @@ class Run:
         return {
             "name": self.options.data,
             "recipe": self.recipe.name,
+            "changes": changes(self.recipe),
             "protocol": self.recipe.protocol,
             "held_out_fold": f"{options.fold} of {self.recipe.folds}, seed {options.seed}",
             "training_cells": len(self.parts.training),
-            "training_subjects": sorted({cell.subject for cell in self.parts.training}),
+            "training_subjects": sorted(_trained_on(self.parts, options.init)),
             "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),
             "subjects_on_both_sides": len(self.parts.shared.subjects),
             "epochs": len(history),
@@ -215,7 +217,8 @@ class Run:
             "criterion": self.recipe.criterion,
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": ", ".join(source.name for source in sources_of(options.init)),
-            "backdrops": self.options.backdrops.name if self.options.backdrops else None,
+            "backdrops": self.options.backdrops and self.options.backdrops.name,
+            "backdrops_digest": backdrops_digest(self.options.backdrops),
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
             "evaluation": judged.record(),
         }
@@ -230,6 +233,12 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     """
     classes = tuple(sorted({cell.label for cell in parts.training}))
     _check_positive(options.positive, classes)
+    _check_start(parts, recipe, options.init)
+    if options.backdrops and recipe.augment != "stain":
+        raise UserError(
+            f"nothing is put behind cells where the augmentation is {recipe.augment!r}",
+            hint="leave out --backdrops, or take --recipe subject",
+        )
     options.state.mkdir(parents=True, exist_ok=True)
     identity = Identity(
         recipe=recipe,
@@ -239,6 +248,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
         training=parts.digests[0],
         held_out=parts.digests[1],
         backdrops=backdrops_digest(options.backdrops),
+        decoder=choose(options.decoder).value,
     )
     state = load_state(options.state / "state.pt", identity)
     torch.manual_seed(options.seed)
@@ -251,7 +261,8 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     held_out = decoded_cells(parts.held_out, expected, options.decoder)
     learned = decoded_cells(parts.training, enlarged(expected, ROOM), options.decoder)
     faults = {fault.ref.path: fault.reason for fault in (*learned.faults, *held_out.faults)}
-    cells = _training_cells(learned, classes, _backdrops(parts, recipe, options))
+    _check_decoded(learned, held_out, classes)
+    cells = _training_cells(learned, classes, _backdrops(learned, recipe, options))
     return Run(recipe, options, parts, classes, held_out, faults, training, identity, cells)
 
 
@@ -268,11 +279,38 @@ def _check_positive(positive: str | None, classes: tuple[str, ...]) -> None:
         )
 
 
-def _backdrops(parts: Parts, recipe: Recipe, options: FitOptions) -> Tensor:
+def _check_start(parts: Parts, recipe: Recipe, init: str) -> None:
+    """Refuse to judge by people whom a bundle that the weights come from was trained on."""
+    held_out = {cell.subject for cell in parts.held_out} - {""}
+    known = held_out & subjects_behind(init)
+    if recipe.protocol == "subject" and known:
+        raise UserError(
+            f"{init} was trained on {len(known)} of the held-out subjects, {min(known)} first",
+            hint="hold out others (--fold, --held-out), or start from weights that know none",
+        )
+
+
+def _trained_on(parts: Parts, init: str) -> set[str]:
+    """Name everyone that the weights have learned from, the start's subjects included."""
+    return {cell.subject for cell in parts.training} | subjects_behind(init)
+
+
+def _check_decoded(learned: DecodedCells, held_out: DecodedCells, classes: tuple[str, ...]) -> None:
+    """Refuse a part that has lost a class to files that do not decode."""
+    for part, name in ((learned, "training"), (held_out, "held-out")):
+        missing = sorted(set(classes) - {cell.label for cell in part.cells})
+        if missing:
+            raise SourceError(
+                f"the {name} part has no decodable cells of class {', '.join(missing)}",
+                hint="slidescreen-train check names the bad files; give more cells",
+            )
+
+
+def _backdrops(learned: DecodedCells, recipe: Recipe, options: FitOptions) -> Tensor:
     """Cut backdrops that fit the crops, taking the first crop's size for everyone's."""
     if options.backdrops is None:
         return none()
-    with Image.open(parts.training[0].file) as crop:
+    with Image.open(learned.cells[0].file) as crop:
         native = crop.width
     return open_backdrops(options.backdrops, native, round(recipe.size * ROOM))
 

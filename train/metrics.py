@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Interval",
     "Scored",
+    "by_subject",
     "calibration_error",
     "confusion",
     "figures",
@@ -61,7 +62,8 @@ class Scored:
         classes: Names, in the order of the columns below.
         truth: ``(N,)`` class numbers.
         probability: ``(N, C)``; rows sum to 1.
-        ranking: ``(N, C)``, what the AUC ranks cells by: probabilities at one temperature for all.
+        ranking: ``(N, C)``, the probabilities at temperature 1: what the AUC ranks cells by, and
+            what calibration begins with.
         subjects: ``(N,)`` ids; a cell without one is a subject of its own.
         positive: Number of the positive class, or None.
         threshold: At which ``positive`` is called, one for all or ``(N,)``; None calls the
@@ -109,13 +111,34 @@ def figures(scored: Scored, weight: NDArray[np.float64] | None = None) -> dict[s
         **{f"f1_{name}": float(f1[i]) for i, name in enumerate(scored.classes)},
         "auc": _auc(scored, weight),
         "ece": calibration_error(scored.probability, scored.truth, weight),
+        "ece_uncalibrated": calibration_error(scored.ranking, scored.truth, weight),
+    }
+
+
+def by_subject(scored: Scored, times: NDArray[np.float64] | None = None) -> dict[str, float]:
+    """
+    Return mean and least of the subjects' shares called right, every subject counting the same.
+
+    Args:
+        scored: Cells.
+        times: ``(N,)``, how often each cell's subject was drawn; None: once.
+    """
+    _, first, number = np.unique(_named(scored.subjects), return_index=True, return_inverse=True)
+    share = np.bincount(number, scored.predicted == scored.truth) / np.bincount(number)
+    drawn = np.ones(len(share)) if times is None else times[first]
+    return {
+        "subject_accuracy": float(np.average(share, weights=drawn)),
+        "worst_subject_accuracy": float(share[drawn > 0].min()),
     }
 
 
 def intervals(scored: Scored, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Compute every figure with its interval; resamples draw subjects within each class."""
-    values = figures(scored)
-    drawn = [figures(_kept(scored, w > 0), w[w > 0]) for w in _draws(scored, seed, resamples)]
+    values = figures(scored) | by_subject(scored)
+    drawn = [
+        figures(_kept(scored, times > 0), times[times > 0]) | by_subject(scored, times)
+        for times in _draws(scored, seed, resamples)
+    ]
     bounds = {n: np.percentile([d[n] for d in drawn], [2.5, 97.5]) for n in values}
     return {n: Interval(v, float(bounds[n][0]), float(bounds[n][1])) for n, v in values.items()}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from engines.errors import UserError
 from train.start import stages_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ __all__ = ["MixStyle", "open_mixup"]
 
 STYLE_SHAPE = 0.1  # of the beta distribution, as published: mostly one style or the other
 EPSILON = 1e-6
+IMAGES = 4  # dimensions of a batch of feature maps
+WITHOUT = "leave out --mixstyle, or take an EfficientNet or a ResNet"
 
 
 def open_mixup(alpha: float, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
@@ -49,18 +52,25 @@ class MixStyle:
         self._share = share
         self._active = False
         self._partner = self._weight = torch.empty(0)
-        if share:
-            for stage in stages_of(network)[1:3]:
-                stage.register_forward_hook(self._hook)
+        if not share:
+            return
+        stages = stages_of(network)[1:3]
+        if not stages:
+            raise UserError("the network has no stages to mix styles after", hint=WITHOUT)
+        for stage in stages:
+            stage.register_forward_hook(self._hook)
 
     @contextmanager
     def of(self, cells: int, device: str) -> Iterator[None]:
         """Mix in the forward pass of a batch of *cells*, drawing from torch's own generator."""
+        if not self._share:
+            yield
+            return
         beta = torch.distributions.Beta(STYLE_SHAPE, STYLE_SHAPE).sample((cells,))
         mixed = torch.rand(cells) < self._share
         self._weight = torch.where(mixed, beta, 1.0).view(-1, 1, 1, 1).to(device)
         self._partner = torch.randperm(cells).to(device)
-        self._active = bool(self._share)
+        self._active = True
         try:
             yield
         finally:
@@ -70,6 +80,8 @@ class MixStyle:
         """Exchange styles, in float32."""
         if not self._active:
             return output
+        if output.dim() != IMAGES:
+            raise UserError("the network's stages give no images to mix styles of", hint=WITHOUT)
         features = output.float()
         mean = features.mean((2, 3), keepdim=True).detach()
         spread = (features.var((2, 3), keepdim=True) + EPSILON).sqrt().detach()

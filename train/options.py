@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engines.bundle import ModelBundle
+from engines.errors import UserError
 from train.data import CNMC_NAME, LabelledCell, limited, open_labelled
 from train.recipe import RECIPES, Phase, Recipe
 
@@ -35,6 +36,7 @@ __all__ = [
 
 EXISTING = click.Path(path_type=Path, exists=True)
 LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
+PLAIN = ("batch", "draws", "size", "freeze", "ema", "mixup", "mixstyle", "folds")  # as asked
 NORMS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -76,6 +78,9 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--epochs", type=click.IntRange(min=1),
                      help="Instead of the recipe's; its phases keep their shares."),
         click.option("--batch", type=click.IntRange(min=2), help="Cells per step."),
+        click.option("--draws", type=click.IntRange(min=1),
+                     help="Cells shown per epoch and class.  [default: the recipe's; with --limit, "
+                          "as many as there are on average]"),
         click.option("--size", type=click.IntRange(min=32), help="Side of the model's input."),
         click.option("--view", type=click.IntRange(min=32),
                      help="Side of the middle of crops that phases with a view train on."),
@@ -162,11 +167,9 @@ def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -
             what is asked for by name goes over it.
     """
     recipe = as_started(RECIPES[given["recipe"]], init)
-    changed: dict[str, Any] = {
-        name: given[name]
-        for name in ("batch", "size", "freeze", "ema", "mixup", "mixstyle", "folds")
-        if given[name] is not None
-    }
+    changed: dict[str, Any] = {name: given[name] for name in PLAIN if given[name] is not None}
+    if given["limit"] and not given["draws"]:
+        changed["draws"] = None  # a quick try shows no more cells than it has
     if architecture:
         changed["architecture"] = architecture
     if given["no_augment"]:
@@ -185,17 +188,24 @@ def as_started(recipe: Recipe, init: str) -> Recipe:
         return replace(recipe, model_args=dict(LITE2_ARGS), mean=mean, std=std)
     from train.start import sources_of
 
-    first = sources_of(init)[0]
-    if not first.is_dir():
-        return recipe
-    bundle = ModelBundle.load(first)
-    return replace(
-        recipe,
-        architecture=bundle.architecture,
-        model_args=dict(bundle.model_args),
-        mean=bundle.input.mean,
-        std=bundle.input.std,
-    )
+    sources = sources_of(init)
+    taken = [_taken_over(ModelBundle.load(s)) for s in sources if s.is_dir()]
+    if any(other != taken[0] for other in taken):
+        raise UserError(
+            f"the bundles in {init} differ in architecture, arguments or input: they have no mean",
+            hint="--init takes several bundles only of one kind, of one start",
+        )
+    return replace(recipe, **taken[0]) if taken else recipe
+
+
+def _taken_over(bundle: ModelBundle) -> dict[str, Any]:
+    """Return what a recipe has to take over from a bundle whose weights it starts with."""
+    return {
+        "architecture": bundle.architecture,
+        "model_args": dict(bundle.model_args),
+        "mean": bundle.input.mean,
+        "std": bundle.input.std,
+    }
 
 
 def fit_options_from(

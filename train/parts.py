@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 from engines.errors import SourceError
 from train.checkpoint import digest_of
 from train.data import content_hashes
-from train.split import Leaks, leaks, split_cells, without_repeats
+from train.split import Leaks, leaks, split_apart, split_cells, without_repeats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from train.data import LabelledCell
     from train.recipe import Protocol
@@ -52,26 +55,44 @@ def parts_of(
     Raises:
         SourceError: If the split is by subject and something would leak.
     """
-    hashes = content_hashes(cells)
-    kept, repeated = without_repeats(cells, hashes)
-    cells, hashes = [cells[i] for i in kept], [hashes[i] for i in kept]
+    together = [*cells, *apart]
+    hashes = content_hashes(together)
+    # Repeats go last: people who share an image have to be found before it is one person's only.
     if apart:
-        one, two = (cells, hashes), (list(apart), content_hashes(apart))
+        split = split_apart(together, len(cells), protocol)
     else:
-        split = split_cells(cells, hashes, protocol, deal)
-        one, two = (
-            ([cells[i] for i in side], [hashes[i] for i in side])
-            for side in (split.training, split.held_out)
-        )
-    shared = leaks(*one, *two)
+        split = split_cells(together, hashes, protocol, deal)
+    one, two = (_side(together, hashes, side) for side in (split.training, split.held_out))
+    shared = leaks(one.cells, one.hashes, two.cells, two.hashes)
     if protocol == "subject" and shared:
         raise SourceError(
             f"the held-out cells share {len(shared.subjects)} subjects and {len(shared.images)} "
             "images with the training cells",
             hint="take them out (slidescreen-train check names them), or use --recipe paper",
         )
-    digests = tuple(
-        digest_of([(c.ref.path, c.label, h) for c, h in zip(*side, strict=True)])
-        for side in (one, two)
-    )
-    return Parts(tuple(one[0]), tuple(two[0]), repeated, shared, (digests[0], digests[1]))
+    digests = (one.digest, two.digest)
+    return Parts(one.cells, two.cells, (*one.repeated, *two.repeated), shared, digests)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """One part's cells, each image once, their content hashes, and the cells left out."""
+
+    cells: tuple[LabelledCell, ...]
+    hashes: tuple[str, ...]
+    repeated: tuple[LabelledCell, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of paths, labels and contents."""
+        rows = zip(self.cells, self.hashes, strict=True)
+        return digest_of([(c.ref.path, c.label, h) for c, h in rows])
+
+
+def _side(
+    cells: Sequence[LabelledCell], hashes: Sequence[str], indices: NDArray[np.int64]
+) -> _Side:
+    """Take the cells at *indices*, less repeats."""
+    own, contents = [cells[i] for i in indices], [hashes[i] for i in indices]
+    kept, repeated = without_repeats(own, contents)
+    return _Side(tuple(own[i] for i in kept), tuple(contents[i] for i in kept), repeated)

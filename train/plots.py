@@ -75,7 +75,8 @@ def _reliability(axes: Axes, judged: Evaluation) -> None:
     )
     axes.plot(probability, share, marker="o")
     axes.plot([0, 1], [0, 1], linestyle=":", color="grey")
-    title = f"ECE {judged.figures['ece'].value:.3f}, uncalibrated {judged.ece_uncalibrated:.3f}"
+    before, after = (judged.figures[name].value for name in ("ece_uncalibrated", "ece"))
+    title = f"ECE {after:.3f}, uncalibrated {before:.3f}"
     axes.set(xlabel="calibrated probability", ylabel="share positive", title=title)
 
 

@@ -8,13 +8,13 @@ something about people the model has not seen. Their figures are not comparable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PAPER", "RECIPES", "SUBJECT", "Phase", "Protocol", "Recipe"]
+__all__ = ["PAPER", "RECIPES", "SUBJECT", "Phase", "Protocol", "Recipe", "changes"]
 
 Protocol = Literal["subject", "image"]
 Augment = Literal["stain", "paper", "none"]
@@ -88,7 +88,7 @@ class Recipe:
         mixup: Parameter of the beta distribution that pairs of cells are blended by, labels and
             all (Zhang et al. 2018); 0: none are.
         mixstyle: Share of cells that take on another's style, half way into the network: see
-            ``train.mixstyle``.
+            ``train.mixing``.
         freeze: The stem and this many stages stay as they came, statistics included.
         criterion: What the best epoch has most of, on the held-out part; ``last`` keeps the last
             epoch, so that the held-out part chooses nothing.
@@ -159,14 +159,21 @@ SUBJECT = Recipe(
     augment="stain",
     sampling="subject",
     draws=3500,
-    phases=(Phase(3, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4)),
+    phases=(Phase(3, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4), Phase(2, None, 1e-4)),
     optimizer="adamw",
     decay=0.05,
     smoothing=0.1,
     ema=0.995,
     soup=True,
+    mixup=0.2,
     freeze=2,  # trained too, they cost robustness: see the default model's card
     criterion="last",
 )
 
 RECIPES = {recipe.name: recipe for recipe in (SUBJECT, PAPER)}
+
+
+def changes(recipe: Recipe) -> dict[str, Any]:
+    """Return what *recipe* has other than the one it is named after, as plain values."""
+    asked, own = asdict(recipe), asdict(RECIPES[recipe.name])
+    return {name: value for name, value in asked.items() if value != own[name]}

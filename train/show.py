@@ -97,11 +97,9 @@ def evaluation(judged: Evaluation) -> None:
     table = Table("figure", "value", "95% interval", title=f"{judged.cells} cells")
     for name, figure in judged.figures.items():
         table.add_row(name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}")
-    table.add_row("ece uncalibrated", f"{judged.ece_uncalibrated:.4f}", "")
     out.print(table)
     worst = sorted(judged.subjects.items(), key=lambda row: row[1][2])[:NAMED]
-    shares = [right for _, _, right in judged.subjects.values()]
-    out.print(f"called right by subject: mean {sum(shares) / len(shares):.3f}, worst:")
+    out.print("called right by subject, the worst:")
     for subject, (label, count, right) in worst:
         out.print(f"  {subject or '(unknown)'} ({label}, {count} cells): {right:.3f}")
     if judged.faults:

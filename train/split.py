@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from train.data import LabelledCell
     from train.recipe import Protocol
 
-__all__ = ["Deal", "Leaks", "Split", "leaks", "split_cells", "without_repeats"]
+__all__ = ["Deal", "Leaks", "Split", "leaks", "split_apart", "split_cells", "without_repeats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,20 @@ def split_cells(
     return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out))
 
 
+def split_apart(cells: Sequence[LabelledCell], count: int, protocol: Protocol) -> Split:
+    """
+    Learn from the first *count* cells and hold out the others, as somebody has split them.
+
+    Raises:
+        SourceError: If subjects are asked for and not known, or a side lacks a class.
+    """
+    if protocol == "subject":
+        _check_named(cells)
+    held_out = np.arange(len(cells)) >= count
+    _check_classes(cells, held_out)
+    return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out))
+
+
 def leaks(
     one: Sequence[LabelledCell],
     one_hashes: Sequence[str],
@@ -154,14 +168,20 @@ def _groups(
     cells: Sequence[LabelledCell], hashes: Sequence[str], protocol: Protocol
 ) -> NDArray[np.int64]:
     """Number the groups that must stay together: one number per cell."""
-    if protocol == "subject" and any(not cell.subject for cell in cells):
-        nameless = next(cell for cell in cells if not cell.subject)
+    if protocol == "subject":
+        _check_named(cells)
+    own = [c.subject if protocol == "subject" else c.ref.path for c in cells]
+    return _joined(own, [content or path for content, path in zip(hashes, own, strict=True)])
+
+
+def _check_named(cells: Sequence[LabelledCell]) -> None:
+    """Refuse cells of nobody in particular."""
+    nameless = next((cell for cell in cells if not cell.subject), None)
+    if nameless:
         raise SourceError(
             f"whose cell is {nameless.ref.path}? Without subjects, no split by subject",
             hint="name them with --subject REGEX or a manifest's column, or take --recipe paper",
         )
-    own = [c.subject if protocol == "subject" else c.ref.path for c in cells]
-    return _joined(own, [content or path for content, path in zip(hashes, own, strict=True)])
 
 
 def _joined(first: Sequence[str], second: Sequence[str]) -> NDArray[np.int64]:

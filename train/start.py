@@ -17,7 +17,7 @@ from train.lite import fill_from_lite2
 if TYPE_CHECKING:
     from train.recipe import Recipe
 
-__all__ = ["freeze_stages", "network_to_train", "sources_of", "stages_of"]
+__all__ = ["freeze_stages", "network_to_train", "sources_of", "stages_of", "subjects_behind"]
 
 IMAGENET, LITE2, SCRATCH = "imagenet", "lite2", "scratch"
 B3 = ("efficientnet_b3", "tf_efficientnet_b3")
@@ -50,7 +50,15 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
 
 def sources_of(init: str) -> list[Path]:
     """Return the bundles or files that *init* names; a name that exists may hold commas."""
-    return [Path(init)] if Path(init).exists() else [Path(name) for name in init.split(",")]
+    if Path(init).exists():
+        return [Path(init)]
+    return [Path(name.strip()) for name in init.split(",") if name.strip()]
+
+
+def subjects_behind(init: str) -> set[str]:
+    """Name everyone that the bundles in *init* were trained on; files of weights name nobody."""
+    bundles = (ModelBundle.load(source) for source in sources_of(init) if source.is_dir())
+    return {name for bundle in bundles for name in bundle.data.get("training_subjects", ())}
 
 
 def freeze_stages(network: nn.Module, count: int) -> list[nn.Module]:

@@ -82,12 +82,13 @@ def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
         models: timm's names, separated by commas.
         folds: Numbers, likewise.
         seeds: Numbers, likewise.
-        init: Starts, likewise: ``MODEL=WHAT`` for one model, ``WHAT`` for the others.
+        init: Starts, separated by semicolons, for ``WHAT`` may hold commas: ``MODEL=WHAT`` for one
+            model, ``WHAT`` for the others.
 
     Raises:
         UserError: If a number is not one.
     """
-    starts = dict(_start(part) for part in init.split(","))
+    starts = dict(_start(part) for part in init.split(";"))
     return [
         Planned(model, fold, seed, starts.get(model, starts.get("", "imagenet")))
         for model in _names(models)

@@ -76,3 +76,17 @@ def test_resumed_it_goes_on_averaging():
 
     assert after.epochs == 3
     assert torch.equal(after.judged.weight, torch.tensor([[3.0]]))
+
+
+def test_statistics_are_averaged_and_counters_are_not():
+    """A mean of counts would not be one."""
+    network = nn.BatchNorm2d(1)
+    averages = Averages(network, RECIPE)
+
+    for epoch, value in ((1, 1.0), (2, 2.0), (3, 6.0)):
+        network.running_mean.fill_(value)
+        network.num_batches_tracked.fill_(epoch)
+        averages.epoch(epoch)
+
+    assert float(averages.judged.running_mean) == 3.0
+    assert int(averages.judged.num_batches_tracked) == 3

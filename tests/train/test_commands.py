@@ -13,7 +13,7 @@ import timm
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from engines.bundle import ModelBundle
 from engines.errors import BackendMissingError, SourceError, UserError
@@ -22,6 +22,7 @@ from train.devices import chosen_compute
 from train.options import as_started, with_epochs
 from train.recipe import SUBJECT, Phase, Recipe
 from train.start import freeze_stages, network_to_train
+from train.sweep import plan
 
 HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
 
@@ -260,6 +261,45 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
     """A misspelt --init is no training from scratch."""
     with pytest.raises(UserError, match="cannot read weights from"):
         network_to_train(small_recipe(), 2, str(tmp_path / "gone.safetensors"))
+
+
+def test_several_starts_stand_for_their_mean(tmp_path):
+    """Tensor by tensor; of unlike networks, and of unlike bundles, there is none."""
+    recipe = replace(SUBJECT, architecture="resnet10t")
+    for number in (1, 2):
+        torch.manual_seed(number)
+        save_file(
+            network_to_train(recipe, 2, "scratch").state_dict(), tmp_path / f"{number}.safetensors"
+        )
+    one, two = (load_file(tmp_path / f"{number}.safetensors") for number in (1, 2))
+    both = f"{tmp_path / '1.safetensors'},{tmp_path / '2.safetensors'}"
+
+    mean = network_to_train(recipe, 2, both).state_dict()
+
+    assert torch.allclose(
+        mean["conv1.0.weight"], (one["conv1.0.weight"] + two["conv1.0.weight"]) / 2
+    )
+    save_file({"x": torch.zeros(1)}, tmp_path / "2.safetensors")
+    with pytest.raises(UserError, match="not of one architecture"):
+        network_to_train(recipe, 2, both)
+
+
+def test_a_quick_try_shows_no_more_cells_than_it_has(cells, command, small, tmp_path):
+    """--limit takes the recipe's number of draws away."""
+    options = [option for option in small if option not in {"--draws", "16"}]
+    result = command(
+        "fit", cells, "--out", tmp_path / "out", *options, "--epochs", "1", "--limit", "30"
+    )
+
+    assert result.exit_code == 0, result.output
+    assert ModelBundle.load(tmp_path / "out").data["changes"]["draws"] is None
+
+
+def test_a_sweep_takes_a_mean_as_a_start():
+    """Its starts are separated by semicolons, those of a mean by commas."""
+    one, two = plan("a,b", "0", "0", "A,B;b=C")
+
+    assert (one.init, two.init) == ("A,B", "C")
 
 
 def test_imagenet_offline_says_what_to_do(monkeypatch):

@@ -12,6 +12,7 @@ import time
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from engines.bundle import ModelBundle
@@ -233,3 +234,51 @@ def test_a_training_can_be_followed_on_tensorboard(cells, small, command, tmp_pa
     command("fit", cells, "--out", tmp_path / "out", *small, "--tensorboard")
 
     assert list((tmp_path / "out.training" / "tensorboard").glob("events*"))
+
+
+def test_a_start_that_knows_the_held_out_people_is_refused(bundle, cells, small, command, tmp_path):
+    """Another fold's model has learned from them."""
+    with pytest.raises(UserError, match="was trained on 4 of the held-out subjects"):
+        command("fit", cells, "--out", tmp_path / "out", *small, "--init", bundle, "--fold", "1")
+
+
+def test_a_mean_of_starts_knows_everyone_they_were_trained_on(
+    bundle, small, command, draw, tmp_path
+):
+    """People of a start stay known to what comes of it."""
+    own = draw(tmp_path / "cells", seed=3)
+    for file in list(own.rglob("*.png")):
+        file.rename(file.with_name(file.name.replace("UID_", "UID_N")))
+    start = f"{bundle}, {bundle}"
+
+    command("fit", own, "--out", tmp_path / "out", *small, "--init", start)
+
+    before, after = ModelBundle.load(bundle).data, ModelBundle.load(tmp_path / "out").data
+    assert set(before["training_subjects"]) < set(after["training_subjects"])
+    assert after["init"] == "bundle, bundle"
+
+
+def test_the_card_says_in_what_a_training_was_not_the_recipes_own(bundle):
+    """Every field that an option changed."""
+    data = ModelBundle.load(bundle).data
+
+    assert data["changes"]["architecture"] == "resnet10t"
+    assert "architecture resnet10t" in (bundle / "README.md").read_text()
+    assert "mixup" not in data["changes"]
+
+
+def test_backdrops_are_part_of_a_training(cells, small, command, tmp_path):
+    """They are recorded; another folder is another training; without augmentation, refused."""
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    Image.effect_noise((90, 90), 20).convert("RGB").save(fields / "a.png")
+    options = ["--out", tmp_path / "out", *small, "--epochs", "1"]
+
+    command("fit", cells, *options, "--backdrops", fields)
+
+    assert ModelBundle.load(tmp_path / "out").data["backdrops"] == "fields"
+    assert "smears of `fields` behind cells" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(ResultsError, match="backdrops"):
+        command("fit", cells, *options)
+    with pytest.raises(UserError, match="nothing is put behind cells"):
+        command("fit", cells, *options, "--backdrops", fields, "--no-augment", "--restart")

@@ -13,6 +13,7 @@ from train.calibrate import cross_fitted, fitted_point
 from train.metrics import (
     Interval,
     Scored,
+    by_subject,
     calibration_error,
     confusion,
     figures,
@@ -100,6 +101,10 @@ def test_confusion_counts_truth_by_row():
 
     assert confusion(made).tolist() == [[1, 1], [0, 1]]
     assert subject_accuracies(made) == {"x": ("a", 1, 1.0), "y": ("a", 1, 0.0), "z": ("b", 1, 1.0)}
+    assert by_subject(made) == {"subject_accuracy": 2 / 3, "worst_subject_accuracy": 0.0}
+    drawn = by_subject(made, np.array([3.0, 0.0, 1.0]))
+    assert drawn == {"subject_accuracy": 1.0, "worst_subject_accuracy": 1.0}
+    assert by_subject(made, np.array([3.0, 1.0, 0.0]))["subject_accuracy"] == 0.75
 
 
 def test_calibration_error_is_nought_for_the_sure_and_right():
