@@ -218,7 +218,7 @@ class Run:
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": ", ".join(source.name for source in sources_of(options.init)),
             "backdrops": self.options.backdrops and self.options.backdrops.name,
-            "backdrops_digest": backdrops_digest(self.options.backdrops),
+            "backdrops_digest": self._identity.backdrops,
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
             "evaluation": judged.record(),
         }
