@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
     from engines.trust.record import Trust
 
-__all__ = ["DEFAULT_BUNDLE", "FORMAT", "ModelBundle", "ModelInput", "save_bundle", "with_trust"]
+__all__ = [
+    "DEFAULT_BUNDLE",
+    "FORMAT",
+    "ModelBundle",
+    "ModelInput",
+    "save_bundle",
+    "with_half",
+    "with_trust",
+]
 
 FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "models" / "default"
@@ -89,6 +97,8 @@ class ModelBundle:
         input: What the model expects.
         data: Provenance as written by whoever trained it.
         trust: How far to trust its scores; None where that was never fitted.
+        half: By half precision, which modules it leaves to float32, as ``engines.mixed`` found
+            when the model was made; empty where nobody looked.
     """
 
     folder: Path
@@ -102,6 +112,7 @@ class ModelBundle:
     input: ModelInput
     data: Mapping[str, Any] = field(default_factory=dict)
     trust: Trust | None = None
+    half: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a bundle whose meaning is unclear."""
@@ -187,9 +198,20 @@ def with_trust(bundle: ModelBundle, trust: Trust, measured: Mapping[str, Any]) -
     """
     record = _read_json(bundle.folder / SCREENING) | _write_trust(bundle.folder, trust)
     record["data"] = {**record.get("data", {}), "trust": dict(measured)}
-    with whole_file(bundle.folder / SCREENING) as scratch:
+    return _with_screening(bundle.folder, record)
+
+
+def with_half(bundle: ModelBundle, half: Mapping[str, Mapping[str, Any]]) -> ModelBundle:
+    """Replace what a bundle knows of half precisions, and load it back; its hash changes."""
+    record = _read_json(bundle.folder / SCREENING)
+    return _with_screening(bundle.folder, {**record, "half": dict(half)})
+
+
+def _with_screening(folder: Path, record: Mapping[str, Any]) -> ModelBundle:
+    """Replace screening.json, and load the bundle back."""
+    with whole_file(folder / SCREENING) as scratch:
         scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return ModelBundle.load(bundle.folder)
+    return ModelBundle.load(folder)
 
 
 def _write_trust(folder: Path, trust: Trust | None) -> dict[str, str]:
@@ -233,6 +255,7 @@ def _bundle_from_records(
         temperature=screening["temperature"],
         input=_input_from_record(screening["input"]),
         data=screening.get("data", {}),
+        half=screening.get("half", {}),
     )
     _check_agreement(bundle, config)
     return replace(bundle, trust=_read_trust(folder, screening))

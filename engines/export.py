@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH_VERSION", "OUTPUTS", "TYPES_KEY", "cache_folder", "onnx_from_bundle"]
 
-GRAPH_VERSION = 4  # part of the cached file's name: raise it when the exported graph changes
+GRAPH_VERSION = 5  # part of the cached file's name: raise it when the exported graph changes
 EXAMPLE_BATCH = 2  # a batch of 1 would be baked into the graph
 OUTPUTS = ("logits", "features", "evidence")
 TYPES_KEY = "slidescreen.types"  # metadata: precision, and convolutions by type, in JSON

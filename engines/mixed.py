@@ -2,7 +2,8 @@
 Which modules half precision must leave to float32, found on real cells against FP32 PyTorch.
 
 First those whose activations come too near the type's maximum. Then, while parity still misses,
-the ones that cost it most (``engines.half_trial``). What was found is kept for every later engine.
+the ones that cost it most (``engines.half_trial``). What training found travels in the bundle;
+what is found later is kept on this machine, for every later engine.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 
 from engines.export import GRAPH_VERSION, cache_folder
 from engines.files import whole_file
-from engines.half_trial import Trial, costly_modules, overflowing_modules
+from engines.half_trial import Trial, agrees, costly_modules, overflowing_modules
 from engines.precision import within
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from engines.bundle import ModelBundle
     from engines.cells import Batch, CellRef
 
-__all__ = ["Mixed", "find_mixed", "remember", "remembered", "settled"]
+__all__ = ["Mixed", "find_mixed", "remember", "remembered", "settled", "with_exceptions"]
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def find_mixed(
     trial = Trial.of(bundle, refs, pixels, precision)
     overflowing, agreement, peaks = overflowing_modules(trial)
     costly: list[str] = []
-    if not agreement.holds:
+    if not agrees(agreement):
         say(f"{agreement}; looking for what has to stay in float32")
         costly = costly_modules(trial, set(overflowing))
         agreement, peaks = trial.watched({*overflowing, *costly})
@@ -149,11 +150,11 @@ def _names(modules: Sequence[str]) -> str:
 
 
 def remembered(bundle: ModelBundle, precision: str) -> Mixed | None:
-    """Return what was found for a model before, on this machine."""
+    """Return what was found for a model before: on this machine, or when it was made."""
     try:
         return Mixed.from_record(json.loads(_memory(bundle, precision).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return Mixed.from_record(bundle.half[precision]) if precision in bundle.half else None
 
 
 def remember(bundle: ModelBundle, mixed: Mixed) -> None:
@@ -162,6 +163,11 @@ def remember(bundle: ModelBundle, mixed: Mixed) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as scratch:
         scratch.write_text(json.dumps(asdict(mixed), indent=1), encoding="utf-8")
+
+
+def with_exceptions(version: str, keep_fp32: Sequence[str]) -> str:
+    """Return a version that says which modules stay in float32: other exceptions, other scores."""
+    return f"{version}, in float32 {' '.join(keep_fp32)}" if keep_fp32 else version
 
 
 def _memory(bundle: ModelBundle, precision: str) -> Path:

@@ -93,7 +93,11 @@ class ScoreAgreement:
     @property
     def holds(self) -> bool:
         """Whether the runtime may run at this precision."""
-        return self.max_dp <= DP_LIMIT[self.precision] and self.far_flips == 0
+        return self.within(1)
+
+    def within(self, share: float) -> bool:
+        """Tell whether no probability differs by more than this share of the limit."""
+        return self.max_dp <= share * DP_LIMIT[self.precision] and self.far_flips == 0
 
     def __str__(self) -> str:
         """One line for a person."""

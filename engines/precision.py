@@ -72,9 +72,9 @@ def compute_in(network: nn.Module, dtype: torch.dtype, keep_fp32: Collection[str
     """
     Cast *network* so that it computes in *dtype*, but for the modules named.
 
-    A module named, and all below it, takes and gives float32. Every other module that computes
-    with weights or has no children casts what it is given; what functional code adds or multiplies
-    is promoted to the wider type, so a large value stays float32 until a half module takes it.
+    A module named, and all below it, takes and gives float32. Every other module with weights of
+    its own casts what it is given. What has none, an activation or a sum, computes in the type it
+    is given, the wider one of two: what a float32 module gives stays so until weights take it.
     Batch norms that could not be folded stay in float32.
 
     Raises:
@@ -87,7 +87,7 @@ def compute_in(network: nn.Module, dtype: torch.dtype, keep_fp32: Collection[str
         kept = isinstance(module, FLOAT32) or within(name, keep_fp32)
         of_module = torch.float32 if kept else dtype
         _cast_own(module, of_module)
-        if name in keep_fp32 or computes_itself(module):
+        if name in keep_fp32 or has_own_weights(module):
             module.register_forward_pre_hook(_casting_to(of_module))
 
 
@@ -103,8 +103,12 @@ def within(name: str, keep_fp32: Iterable[str]) -> bool:
 
 def computes_itself(module: nn.Module) -> bool:
     """Tell whether a module computes by itself, and not only by its children."""
-    own = next(module.parameters(recurse=False), None)
-    return own is not None or next(module.children(), None) is None
+    return has_own_weights(module) or next(module.children(), None) is None
+
+
+def has_own_weights(module: nn.Module) -> bool:
+    """Tell whether a module has weights that are not its children's."""
+    return next(module.parameters(recurse=False), None) is not None
 
 
 def _pairs(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engines.mixed import Mixed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -52,6 +54,7 @@ def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
         _figures(bundle, judged),
         _subjects(judged),
         trust_section(bundle),
+        _half(bundle),
         _limits(bundle),
         _use(bundle),
     ]
@@ -171,6 +174,23 @@ def with_trust_section(card: str, bundle: ModelBundle) -> str:
 def _percent(share: float | None) -> str:
     """Write a share, or that there was too little to tell."""
     return "too few subjects" if share is None else f"{share:.0%}"
+
+
+def _half(bundle: ModelBundle) -> str:
+    """Tabulate how far half precisions are from float32."""
+    found = [Mixed.from_record(record) for record in bundle.half.values()]
+    rows = "\n".join(
+        f"| {mixed.precision} | {mixed.max_dp:.3f} | {mixed.flips} | "
+        f"{', '.join(mixed.keep_fp32) or 'nothing'} |"
+        for mixed in found
+    )
+    return (
+        "## In half precision\n\n"
+        f"Against float32 on {found[0].cells} held-out cells, convolutions in half but for the "
+        "parts named. A run compares on its own cells, too, before it starts.\n\n"
+        "| type | largest difference of a probability | labels flipped | in float32 |\n"
+        f"| --- | --- | --- | --- |\n{rows}\n"
+    )
 
 
 def _limits(bundle: ModelBundle) -> str:

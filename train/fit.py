@@ -22,6 +22,7 @@ from train.checkpoint import Identity, load_state, save_state
 from train.devices import Compute
 from train.evaluate import evaluation, predictions, truth_of
 from train.events import EpochDone
+from train.half import measured_half
 from train.limits import fitted_trust, limits, spread, strangers
 from train.loop import Training, TrainingCells
 from train.metrics import Scored, figures
@@ -139,6 +140,7 @@ class Run:
         meaning = Meaning(self.classes, self.options.positive, point, data)
         weights = self.training.best_weights
         bundle = publish_bundle(self.options.out, self.recipe, weights, meaning, trust)
+        bundle = measured_half(bundle, self.held_out)
         draw_plots(self.options.out / "plots", judged)
         with whole_file(self.options.out / "README.md") as scratch:
             scratch.write_text(card_text(bundle, judged), encoding="utf-8")

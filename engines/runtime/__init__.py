@@ -106,12 +106,12 @@ def open_runtime(
         bundle: The model.
         options: How it runs.
         progress: Is told how far the engine is.
-        sample: Decoded cells, to find what a half precision must leave to float32 on a GPU.
+        sample: Decoded cells, to find what a half precision must leave to float32.
     """
     if name == "openvino":
         from engines.runtime.openvino import OpenVINORuntime
 
-        return OpenVINORuntime(bundle, options)
+        return OpenVINORuntime(bundle, options, sample)
     if name == "torch-cuda":
         from engines.runtime.cuda import TorchCudaRuntime
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from engines.lanes import enough_memory
-from engines.mixed import settled
+from engines.mixed import settled, with_exceptions
 from engines.network import serving_graph
-from engines.runtime.device import Bound, DeviceRuntime, with_exceptions
+from engines.runtime.device import Bound, DeviceRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from engines.lanes import enough_memory, open_lane
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from torch import Tensor
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engines.lanes import Lane
     from engines.runtime import RuntimeOptions
 
-__all__ = ["Bind", "Bound", "DeviceRuntime", "Slot", "with_exceptions"]
+__all__ = ["Bind", "Bound", "DeviceRuntime", "Slot"]
 
 IN_FLIGHT = 3  # one computes, one waits behind it, one is being read or filled
 
@@ -103,11 +103,6 @@ class Slot:
             return
         padded(batch.pixels, into=self.staged.numpy())
         self.pixels.copy_(self.staged, non_blocking=True)
-
-
-def with_exceptions(version: str, keep_fp32: Sequence[str]) -> str:
-    """Return a version that says which modules stay in float32: other exceptions, other scores."""
-    return f"{version}, in float32 {' '.join(keep_fp32)}" if keep_fp32 else version
 
 
 class DeviceRuntime:

@@ -10,18 +10,17 @@ import numpy as np
 import openvino
 
 from engines.export import onnx_from_bundle
+from engines.mixed import settled, with_exceptions
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
     from engines.runtime import RuntimeOptions
 
 __all__ = ["OpenVINORuntime", "precisions"]
-
-HINTS = {"bf16": "bf16", "fp32": "f32"}
 
 
 def precisions() -> tuple[tuple[str, ...], str]:
@@ -45,20 +44,27 @@ class OpenVINORuntime:
     """
     A Runtime (see ``engines.runtime``).
 
+    Types are those of the exported graph, so that bfloat16 has its exceptions here as on a GPU:
+    OpenVINO's own hint would compute everything in it, and no faster.
+
     The compiled model is never called directly and never has a dynamic batch: sharing its input
     with numpy, it then overwrote other cells' pixels. Each request owns its input; pixels are
     copied in. Results are taken from the oldest request, so order holds.
     """
 
     name = "openvino"
-    version = f"openvino {openvino.__version__}"
 
-    def __init__(self, bundle: ModelBundle, options: RuntimeOptions) -> None:
+    def __init__(
+        self, bundle: ModelBundle, options: RuntimeOptions, sample: Sequence[Batch] = ()
+    ) -> None:
         """Compile for one static batch shape."""
         self.options = options
+        mixed = settled(bundle, options.precision, sample)
+        kept = mixed.keep_fp32 if mixed else ()
+        self.version = with_exceptions(f"openvino {openvino.__version__}", kept)
         shape = [options.batch, bundle.input.height, bundle.input.width, 3]
         core = openvino.Core()
-        model = _model(core, bundle)
+        model = _model(core, bundle, options.precision, kept)
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
         in_flight = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
@@ -98,14 +104,16 @@ class OpenVINORuntime:
         return scores
 
 
-def _model(core: openvino.Core, bundle: ModelBundle) -> openvino.Model:
+def _model(
+    core: openvino.Core, bundle: ModelBundle, precision: str, kept: Sequence[str]
+) -> openvino.Model:
     """Read the exported model; one that was damaged on disk is exported again."""
-    path = onnx_from_bundle(bundle)
+    path = onnx_from_bundle(bundle, precision=precision, keep_fp32=kept)
     try:
         return core.read_model(path)
     except RuntimeError:
         path.unlink(missing_ok=True)
-        return core.read_model(onnx_from_bundle(bundle))
+        return core.read_model(onnx_from_bundle(bundle, precision=precision, keep_fp32=kept))
 
 
 def _slot(compiled: Any, shape: list[int]) -> _Slot:
@@ -117,9 +125,9 @@ def _slot(compiled: Any, shape: list[int]) -> _Slot:
 
 
 def _properties(options: RuntimeOptions) -> dict[str, Any]:
-    """Ask for throughput, at a precision that is not left to OpenVINO."""
+    """Ask for throughput, in the graph's own types: nothing of float32 is narrowed."""
     return {
         "PERFORMANCE_HINT": "THROUGHPUT",
-        "INFERENCE_PRECISION_HINT": HINTS[options.precision],
+        "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": options.threads,
     }

@@ -11,7 +11,8 @@ from engines.errors import EngineBuildError
 from engines.export import OUTPUTS
 from engines.flavours import open_flavour
 from engines.inspection import loaded_plan
-from engines.runtime.device import Bound, DeviceRuntime, with_exceptions
+from engines.mixed import with_exceptions
+from engines.runtime.device import Bound, DeviceRuntime
 from engines.tensorrt_log import errors_of
 
 if TYPE_CHECKING:

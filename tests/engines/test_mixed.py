@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -12,9 +13,9 @@ from tiny import config, screening
 
 from engines import half_trial
 from engines.activations import Peaks, exact_sums, half_limit, watched
-from engines.bundle import save_bundle
+from engines.bundle import ModelBundle, save_bundle, with_half
 from engines.cells import CellRef
-from engines.mixed import Mixed, find_mixed, remember, remembered
+from engines.mixed import Mixed, find_mixed, remember, remembered, settled
 from engines.network import convolution_types, serving_graph
 from engines.precision import fold_batch_norms
 
@@ -109,9 +110,21 @@ def test_a_module_kept_takes_and_gives_float32(bundle):
     assert seen["conv_stem"] == seen["blocks.2.0.conv_exp"] == torch.float16
 
 
+def test_what_has_no_weights_leaves_the_type_alone(bundle):
+    """The activation after a convolution kept in float32 does not round what it gives."""
+    graph = serving_graph(bundle, precision="bf16", keep_fp32=("conv_stem",))
+    seen = types_given(graph)
+
+    outputs(graph, noise(2))
+
+    assert seen["conv_stem"] == seen["bn1"] == torch.float32
+    assert seen["blocks.0.0.conv"] == torch.bfloat16
+
+
 def test_with_everything_kept_it_is_the_reference(bundle):
     """Folded batch norms only round differently."""
-    names = tuple(name for name, _ in serving_graph(bundle).network.named_children())
+    network = serving_graph(bundle).network
+    names = tuple(name for name, module in network.named_children() if list(module.parameters()))
     graph = serving_graph(bundle, precision="fp16", keep_fp32=names)
 
     ours, theirs = outputs(graph, noise(4))[0], outputs(serving_graph(bundle), noise(4))[0]
@@ -291,3 +304,19 @@ def test_what_was_found_is_remembered(bundle, tmp_path, monkeypatch):
     assert remembered(bundle, "fp16") == replace(found, costly=("b.c", "b"))
     assert remembered(bundle, "fp16").keep_fp32 == ("a", "b")
     assert remembered(bundle, "bf16") is None
+
+
+def test_a_bundle_says_what_was_found_when_it_was_made(bundle, tmp_path, monkeypatch):
+    """So nobody has to look; what is found on this machine later goes before it."""
+    monkeypatch.setenv("SLIDESCREEN_CACHE", str(tmp_path / "cache"))
+    copy = ModelBundle.load(copytree(bundle.folder, tmp_path / "bundle"))
+    made = find_mixed(bundle, refs(8), noise(8), precision="bf16")
+    told = with_half(copy, {"bf16": asdict(replace(made, costly=("conv_stem",)))})
+
+    known = settled(told, "bf16")
+    remember(told, made)
+
+    assert told.sha256 != copy.sha256
+    assert known == replace(made, overflowing=known.overflowing, costly=("conv_stem",))
+    assert settled(told, "bf16") == made
+    assert settled(told, "fp16") is None

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
+from dataclasses import asdict, replace
+from shutil import copytree
 
 import fake_tensorrt
 import numpy as np
 import pytest
 import torch
 
+from engines.bundle import ModelBundle, with_half
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError
+from engines.mixed import find_mixed
+from engines.network import convolution_types, serving_graph
 from engines.parity import DP_LIMIT
 from engines.runtime import (
     GPU_RUNTIMES,
@@ -224,6 +230,40 @@ def test_a_failing_decoder_fails_the_stream(runtime):
         list(runtime.stream(failing()))
 
     assert len(list(runtime.stream([batch_of(noise(2))]))) == 1
+
+
+@pytest.mark.parametrize("kept", [(), ("conv_stem", "blocks.1")])
+def test_bfloat16_on_the_processor_has_the_bundles_exceptions(bundle, tmp_path, kept):
+    """Convolutions that the bundle names compute in float32, the others do not."""
+    openvino = pytest.importorskip("openvino")
+    if "bf16" not in choose_precision("openvino").value:
+        pytest.skip("this processor does not compute in bfloat16")
+    copy = ModelBundle.load(copytree(bundle.folder, tmp_path / "bundle"))
+    pixels = noise(8)
+    found = find_mixed(bundle, batch_of(pixels).refs, pixels, precision="bf16")
+    told = with_half(copy, {"bf16": asdict(replace(found, costly=kept))})
+    compiled = []
+    compile_model = openvino.Core.compile_model
+
+    def spied(*args):
+        compiled.append(compile_model(*args))
+        return compiled[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(openvino.Core, "compile_model", spied)
+        runtime = open_runtime("openvino", told, RuntimeOptions(precision="bf16"))
+
+    facts = [op.get_rt_info() for op in compiled[0].get_runtime_model().get_ordered_ops()]
+    types = [
+        f["runtimePrecision"].astype(str) for f in facts if "Conv" in f["layerType"].astype(str)
+    ]
+    expected = convolution_types(serving_graph(told, precision="bf16", keep_fp32=kept))
+    assert Counter(types) == {
+        {"fp32": "f32"}.get(name, name): count for name, count in expected.items()
+    }
+    assert runtime.version.endswith(
+        "in float32 blocks.1 conv_stem" if kept else openvino.__version__
+    )
 
 
 def test_threads_do_not_change_a_score(bundle):

@@ -58,6 +58,8 @@ def test_the_card_states_protocol_figures_and_limits(bundle):
 
     for said in ("research only", "Split by subject", "| AUC |", "95% intervals", "## Limits"):
         assert said in card
+    assert "| bf16 | 0.0" in card.partition("## In half precision")[2]
+    assert set(ModelBundle.load(bundle).half) == {"fp16", "bf16"}
     for plot in ("roc", "reliability", "confusion", "subjects"):
         assert f"plots/{plot}.png" in card
         assert (bundle / "plots" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
