@@ -296,7 +296,7 @@ def _prepared(given: Mapping[str, Any]) -> Run:
     cells = cells_from(given)
     options = fit_options_from(given, compute.value, cells)
     apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
-    deal = Deal(recipe.folds, options.fold, options.seed)
+    deal = Deal(recipe.folds, options.fold, options.deal)
     parts = parts_of(cells, recipe.protocol, deal, apart)
     if given["restart"]:
         (options.state / "state.pt").unlink(missing_ok=True)

@@ -62,7 +62,8 @@ class FitOptions:
         init: See ``start.network_to_train``.
         compute: Where the arithmetic happens.
         fold: Which part is held out.
-        seed: Of everything random.
+        seed: Of everything random but the split.
+        deal: Which split: see ``train.split.Deal``.
         positive: Name of the class a screen looks for, or None.
         decoder: ``auto``, ``dali`` or ``pillow``.
         data: What the card says of the data: name, source, licence.
@@ -74,6 +75,7 @@ class FitOptions:
     compute: Compute
     fold: int = 0
     seed: int = 0
+    deal: int = 0
     positive: str | None = None
     decoder: str = "auto"
     data: str = ""
@@ -82,7 +84,8 @@ class FitOptions:
     @property
     def state(self) -> Path:
         """The folder of the training's state."""
-        return self.out.with_name(self.out.name + ".training")
+        out = self.out.absolute()  # the name of "." is empty
+        return out.with_name(out.name + ".training")
 
 
 @dataclass(slots=True)
@@ -209,7 +212,7 @@ class Run:
             "recipe": self.recipe.name,
             "changes": changes(self.recipe),
             "protocol": self.recipe.protocol,
-            "held_out_fold": f"{options.fold} of {self.recipe.folds}, seed {options.seed}",
+            "held_out_fold": f"{options.fold} of {self.recipe.folds}, deal {options.deal}",
             "training_cells": len(self.parts.training),
             "training_subjects": sorted(_trained_on(self.parts, options.init)),
             "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),

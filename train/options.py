@@ -103,6 +103,8 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
                           "was trained, or imagenet]"),
         click.option("--folds", type=click.IntRange(min=2), help="Parts; one is held out."),
+        click.option("--deal", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Another number, another split into parts."),
     )  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--held-out", multiple=True, type=EXISTING,
                      help="Hold out these cells instead of a part of CELLS."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
-                     help="Of everything random."),
+                     help="Of everything random but the split."),
         click.option("--positive",
                      help="The class a screen looks for.  [default: all, if there is one]"),
         click.option("--data", "data_name", default="", metavar="TEXT",
@@ -224,6 +226,7 @@ def fit_options_from(
         backdrops=given.get("backdrops"),
         fold=given.get("fold", 0),
         seed=given.get("seed", 0),
+        deal=given["deal"],
     )
 
 
@@ -254,6 +257,11 @@ def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | 
 def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """Change what the options change of the phases."""
     phases = recipe.phases
+    if given["view"] and given["view"] > recipe.size:
+        raise UserError(
+            f"a view of {given['view']} pixels is larger than the model's input of {recipe.size}",
+            hint="pass a smaller --view, or a larger --size",
+        )
     if given["rate"]:
         factor = given["rate"] / phases[0].rate
         phases = tuple(replace(phase, rate=phase.rate * factor) for phase in phases)

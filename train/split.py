@@ -51,7 +51,7 @@ class Deal:
     Attributes:
         folds: Number of parts.
         fold: From 0.
-        seed: Another seed, another deal.
+        seed: Another seed, another split.
     """
 
     folds: int

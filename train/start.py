@@ -21,6 +21,7 @@ __all__ = ["freeze_stages", "network_to_train", "sources_of", "stages_of", "subj
 
 IMAGENET, LITE2, SCRATCH = "imagenet", "lite2", "scratch"
 B3 = ("efficientnet_b3", "tf_efficientnet_b3")
+STARTS = "--init takes imagenet, lite2, scratch, a bundle's folder or a file of weights"
 
 
 def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
@@ -49,10 +50,18 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
 
 
 def sources_of(init: str) -> list[Path]:
-    """Return the bundles or files that *init* names; a name that exists may hold commas."""
+    """
+    Return the bundles or files that *init* names; a name that exists may hold commas.
+
+    Raises:
+        UserError: If it names nothing.
+    """
     if Path(init).exists():
         return [Path(init)]
-    return [Path(name.strip()) for name in init.split(",") if name.strip()]
+    named = [Path(name.strip()) for name in init.split(",") if name.strip()]
+    if not named:
+        raise UserError(f"--init {init!r} names no weights", hint=STARTS)
+    return named
 
 
 def subjects_behind(init: str) -> set[str]:
@@ -109,11 +118,16 @@ def _untrained(recipe: Recipe, classes: int) -> nn.Module:
     try:
         network: nn.Module = timm.create_model(recipe.architecture, **_arguments(recipe, classes))
     except (RuntimeError, TypeError) as error:
-        raise UserError(
-            f"timm {timm.__version__} cannot build {recipe.architecture}: {error}",
-            hint="see timm.list_models() for names, and the model's own arguments for --model-arg",
-        ) from error
+        raise _not_built(recipe, error) from error
     return network
+
+
+def _not_built(recipe: Recipe, error: Exception) -> UserError:
+    """Say that timm does not take a name or an argument."""
+    return UserError(
+        f"timm {timm.__version__} cannot build {recipe.architecture}: {error}",
+        hint="see timm.list_models() for names, and the model's own arguments for --model-arg",
+    )
 
 
 def _downloaded(recipe: Recipe, classes: int) -> nn.Module:
@@ -122,6 +136,8 @@ def _downloaded(recipe: Recipe, classes: int) -> nn.Module:
         network: nn.Module = timm.create_model(
             recipe.architecture, pretrained=True, **_arguments(recipe, classes)
         )
+    except TypeError as error:
+        raise _not_built(recipe, error) from error
     except (OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -155,8 +171,10 @@ def _weights_from(source: Path) -> dict[str, Tensor]:
     except Exception as error:
         raise UserError(
             f"cannot read weights from {source}: {error}",
-            hint="--init takes imagenet, lite2, scratch, a bundle's folder or a file of weights",
+            hint=STARTS,
         ) from error
+    if not isinstance(weights, dict) or not all(isinstance(w, Tensor) for w in weights.values()):
+        raise UserError(f"{source} is no state dict: it holds other things, too", hint=STARTS)
     return {name: w.float() if w.is_floating_point() else w for name, w in weights.items()}
 
 

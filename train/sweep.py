@@ -126,7 +126,7 @@ def write_table(file: Path, rows: Sequence[Row]) -> None:
 def _row(run: Planned, cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions) -> Row:
     """Do one training, or read what it gave when it was done before."""
     own = replace(options, out=options.out / run.name, init=run.init, fold=run.fold, seed=run.seed)
-    parts = parts_of(cells, recipe.protocol, Deal(recipe.folds, run.fold, run.seed))
+    parts = parts_of(cells, recipe.protocol, Deal(recipe.folds, run.fold, options.deal))
     prepared = prepared_run(parts, recipe, own)
     record = own.state / "figures.json"
     if not record.exists() or not prepared.is_done:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -18,7 +19,8 @@ from safetensors.torch import load_file, save_file
 from engines.bundle import ModelBundle
 from engines.errors import BackendMissingError, SourceError, UserError
 from train.__main__ import cli, main
-from train.devices import chosen_compute
+from train.devices import Compute, chosen_compute
+from train.fit import FitOptions
 from train.options import as_started, with_epochs
 from train.recipe import SUBJECT, Phase, Recipe
 from train.start import freeze_stages, network_to_train
@@ -261,6 +263,44 @@ def test_weights_that_are_not_there_are_refused(tmp_path):
     """A misspelt --init is no training from scratch."""
     with pytest.raises(UserError, match="cannot read weights from"):
         network_to_train(small_recipe(), 2, str(tmp_path / "gone.safetensors"))
+
+
+@pytest.mark.parametrize("saved", [{"optimizer": [1, 2]}, [1, 2]])
+def test_a_file_of_other_things_is_refused(tmp_path, saved):
+    """A checkpoint in no form that is known is named."""
+    torch.save(saved, tmp_path / "w.pt")
+
+    with pytest.raises(UserError, match=r"w\.pt is no state dict"):
+        network_to_train(small_recipe(), 2, str(tmp_path / "w.pt"))
+
+
+def test_a_start_that_names_nothing_is_refused():
+    """A comma alone."""
+    with pytest.raises(UserError, match="names no weights"):
+        network_to_train(small_recipe(), 2, " , ")
+
+
+@pytest.mark.parametrize("init", ["imagenet", "scratch"])
+def test_a_network_that_takes_no_such_argument_is_an_error(init):
+    """Not every network has paths to drop."""
+    with pytest.raises(UserError, match="cannot build vgg11"):
+        network_to_train(replace(SUBJECT, architecture="vgg11"), 2, init)
+
+
+def test_a_view_larger_than_the_input_is_refused(cells, command, tmp_path):
+    """There is nothing beyond the crop."""
+    with pytest.raises(UserError, match="view of 65 pixels is larger than the model's input of 64"):
+        command("fit", cells, "--out", tmp_path, "--size", "64", "--view", "65")
+
+
+def test_the_state_lies_beside_the_bundle_whatever_its_name(tmp_path, monkeypatch):
+    """Also where the bundle is written here."""
+    monkeypatch.chdir(tmp_path)
+    compute = Compute(torch.device("cpu"), half=False)
+
+    options = FitOptions(out=Path(), init="scratch", compute=compute)
+
+    assert options.state == tmp_path.with_name(tmp_path.name + ".training")
 
 
 def test_several_starts_stand_for_their_mean(tmp_path):

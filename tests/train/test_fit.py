@@ -100,6 +100,19 @@ def test_another_seed_gives_another_bundle(bundle, cells, small, command, tmp_pa
     command("fit", cells, "--out", tmp_path / "other", *small, "--seed", "1")
 
     assert not equal(weights_of(bundle), weights_of(tmp_path / "other"))
+    assert held_out_by(tmp_path / "other") == held_out_by(bundle)
+
+
+def test_another_deal_holds_out_others(bundle, cells, small, command, tmp_path):
+    """And a seed does not: seeds are compared on the same people."""
+    command("fit", cells, "--out", tmp_path / "other", *small, "--deal", "1")
+
+    assert held_out_by(tmp_path / "other") != held_out_by(bundle)
+
+
+def held_out_by(folder):
+    """Name who was held out."""
+    return ModelBundle.load(folder).data["held_out_subjects"]
 
 
 def test_killed_and_run_again_equals_never_killed(bundle, cells, small, command, tmp_path):
