@@ -6,7 +6,7 @@ on, and judged by its AUROC: how often a strange image scores higher than a cell
 subject of the training centre, ties half. Strangers: white cells, red cells and platelets cut from
 smears of another centre (``smear-fields``, by its boxes), and what goes wrong with images: blur,
 inverted and swapped colours, noise, blanks. Features are those that the run computes (bfloat16
-where it does).
+where it does). Ours also looks at the colours (``engines.trust.distance.together``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import csv
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from material import parser
 from page import print_setting, print_table
 from PIL import Image, ImageFilter
@@ -22,9 +23,10 @@ from scipy.special import logsumexp
 from scipy.stats import rankdata
 
 from engines.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.cells import Batch, CellFacts, CellRef, Shard
+from engines.cells import OPTICAL, Batch, CellFacts, CellRef, Shard
+from engines.quality import quality
 from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
-from engines.trust.distance import FeatureSpace
+from engines.trust.distance import ColourSpace, FeatureSpace, together
 from train.data import open_labelled
 from train.pixels import decoded_cells
 
@@ -48,6 +50,8 @@ class Outputs:
         scores = list(runtime.stream(batches(pixels)))
         self.logits = np.concatenate([item.logits for item in scores]).astype(np.float64)
         self.features = np.concatenate([item.features for item in scores]).astype(np.float64)
+        split = torch.split(torch.from_numpy(pixels), BATCH)
+        self.optical = torch.cat([quality(some) for some in split]).numpy()[:, -len(OPTICAL) :]
 
 
 def batches(pixels: np.ndarray) -> Iterator[Batch]:
@@ -96,8 +100,13 @@ def scores(training: Outputs, truth: np.ndarray) -> dict[str, Callable[[Outputs]
     features = training.features
     classes = FeatureSpace.fitted(features, truth)
     single = FeatureSpace.fitted(features, np.zeros(len(truth), int))
+    colours = ColourSpace.fitted(training.optical)
     return {
-        "Mahalanobis, by class (ours)": lambda some: classes.distances(some.features),
+        "Mahalanobis, by class, and colours (ours)": lambda some: together(
+            classes.distances(some.features), colours.distances(some.optical)
+        ),
+        "colours": lambda some: np.nan_to_num(colours.distances(some.optical), nan=np.inf),
+        "Mahalanobis, by class": lambda some: classes.distances(some.features),
         "Mahalanobis, one centre": lambda some: single.distances(some.features),
         "relative Mahalanobis": lambda some: (
             classes.distances(some.features) ** 2 - single.distances(some.features) ** 2

@@ -38,7 +38,7 @@ class Judged:
         facts: One per ref.
         faults: Cells that did not decode.
         logits: ``(n, C)`` float32.
-        strangeness: ``(n,)`` float32, the distance from training; None without trust data.
+        strangeness: ``(n,)`` float32, the distance from training; None if nothing tells it.
         evidence: ``(n, h, w)`` float32, of the positive or else the predicted class.
         quality: ``(n, Q)`` float32, NaN where it was not measured.
     """
@@ -88,7 +88,7 @@ class Judge:
             scores.facts,
             scores.faults,
             scores.logits,
-            self._strangeness(scores.features),
+            self._strangeness(scores),
             _evidence(scores, self.bundle),
             unknown if scores.quality is None else scores.quality,
         )
@@ -119,10 +119,10 @@ class Judge:
             "abstained": pa.array(abstentions(sets_NC)),
         }
 
-    def _strangeness(self, features_NF: NDArray[np.float16]) -> NDArray[np.float32] | None:
+    def _strangeness(self, scores: Scores) -> NDArray[np.float32] | None:
         """Measure how far cells are from training."""
-        trust = self.bundle.trust
-        if trust is None:
+        trust, features_NF = self.bundle.trust, scores.features
+        if trust is None or scores.quality is None:
             return None
         if features_NF.shape[1] != trust.features.centres.shape[1]:
             raise BundleError(
@@ -130,7 +130,7 @@ class Judge:
                 f"{trust.features.centres.shape[1]} features, not {features_NF.shape[1]}",
                 hint="fit it anew with slidescreen-train trust",
             )
-        return trust.features.distances(features_NF)
+        return trust.distances(features_NF, scores.quality[:, -len(OPTICAL) :])
 
     def _strangeness_columns(self, gathered: Sequence[Judged]) -> dict[str, pa.Array]:
         """How far, and how rare that is among held-out cells."""

@@ -195,7 +195,7 @@ def _drift(totals: pa.Table, bundle: ModelBundle) -> Drift | None:
         features = column["sum_ood_p"] / column["n_ok"]
         colours = column["sum_stain_p"] / column["n_stain_p"]
     return Drift.measured(
-        (features, usual_means(held.strangeness, held.subjects)),
+        (features, usual_means(held.distances, held.subjects)),
         (colours, usual_means(held.stain_shift, held.subjects)),
     )
 

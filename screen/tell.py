@@ -132,7 +132,7 @@ def _drift_record(drift: Drift | None, bundle: ModelBundle) -> dict[str, Any]:
 def _sentence(drift: Drift) -> str:
     """Say in plain words whether the model knows such cells."""
     by_colour = drift.colour is not None and drift.colour >= drift.features
-    where = "in colour" if by_colour else "in what the network sees"
+    where = "in colour" if by_colour else "in what the network sees and in colour"
     return (
         f"{OPENINGS[drift.verdict]}: {where}, a cell of this run lies farther out than a held-out "
         f"one in {drift.value:.1%} of comparisons (50% is no drift){ADVICE[drift.verdict]}."

@@ -130,11 +130,13 @@ def strangers(
     compute: Compute,
 ) -> dict[str, float]:
     """Return how often images that are no such cells lie farther out than held-out cells."""
-    usual = trust.held_out.strangeness
+    usual = trust.held_out.distances
     return {
         kind: _auroc(
             usual,
-            trust.features.distances(predictions(network, pixels, expected, compute).features),
+            trust.distances(
+                predictions(network, pixels, expected, compute).features, _optical(pixels)
+            ),
         )
         for kind, pixels in _no_such_cells(cells_NHW3[:: -(-len(cells_NHW3) // STRANGERS)]).items()
     }

@@ -5,7 +5,7 @@ Mahalanobis distances. Of features: class by class with one covariance (Lee et a
 unified framework for detecting out-of-distribution samples and adversarial attacks", NeurIPS 2018),
 its leading directions kept and the others given one variance; chosen by measurement among ten
 scores (``benchmarks/ood.py``). Of colour: the mean and the spread of the foreground's optical
-density.
+density. The two together tell strangers that either alone takes for usual.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.cells import OPTICAL
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["ColourSpace", "FeatureSpace"]
+__all__ = ["ColourSpace", "FeatureSpace", "together"]
 
 DIRECTIONS = 64  # 32 to 256 tell cells apart equally well, benchmarks/ood.py
 FLOOR = 1e-6  # of the mean variance: a direction in which training never varied
@@ -114,3 +116,19 @@ class ColourSpace:
         offsets = optical_N6.astype(np.float32) - self.mean
         squared = np.einsum("ni,ij,nj->n", offsets, self.precision, offsets)
         return np.asarray(np.sqrt(np.maximum(squared, 0)), np.float32)
+
+
+def together(
+    features_N: NDArray[np.floating], colours_N: NDArray[np.floating]
+) -> NDArray[np.float32]:
+    """
+    Return ``(N,)`` float32: the root mean square of a cell's two distances.
+
+    Args:
+        features_N: As ``FeatureSpace.distances`` gives them.
+        colours_N: As ``ColourSpace.distances`` gives them; divided by the root of the numbers that
+            they are taken over, so that either is about 1 for a training cell. NaN, a crop in
+            which nothing absorbs light, is infinitely far.
+    """
+    colours = np.where(np.isnan(colours_N), np.inf, colours_N) / np.sqrt(len(OPTICAL))
+    return np.asarray(np.sqrt((np.square(features_N) + np.square(colours)) / 2), np.float32)

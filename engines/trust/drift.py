@@ -32,8 +32,8 @@ class Drift:
     How far a run is from training.
 
     Attributes:
-        features: The effect size in what the network sees, 0 to 1.
-        colour: Likewise in the foreground's colour; None where there was none to measure.
+        features: The effect size in what the network sees and colour together, 0 to 1.
+        colour: Likewise in the foreground's colour alone; None where there was none to measure.
         p: Of the larger one's test, corrected for there being two.
         slides: How many were compared.
     """

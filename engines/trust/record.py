@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from engines.trust.distance import ColourSpace, FeatureSpace
+from engines.trust.distance import ColourSpace, FeatureSpace, together
 from engines.trust.subjects import Pooled
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class HeldOut:
     subjects: NDArray[np.int32]
     strangeness: NDArray[np.float32]
     stain_shift: NDArray[np.float32]
+
+    @property
+    def distances(self) -> NDArray[np.float32]:
+        """``(N,)``: how far they are from training, in features and colour together."""
+        return together(self.strangeness, self.stain_shift)
 
     def __post_init__(self) -> None:
         """Refuse cells that cannot be told apart or mean nothing."""
@@ -70,13 +75,26 @@ class Trust:
 
     @cached_property
     def usual_strangeness(self) -> Pooled:
-        """The held-out cells' distances in features."""
-        return Pooled.of(self.held_out.strangeness, self.held_out.subjects)
+        """The held-out cells' distances, in features and colour together."""
+        return Pooled.of(self.held_out.distances, self.held_out.subjects)
 
     @cached_property
     def usual_stain_shift(self) -> Pooled:
         """The held-out cells' distances in colour."""
         return Pooled.of(self.held_out.stain_shift, self.held_out.subjects)
+
+    def distances(
+        self, features_NF: NDArray[np.floating], optical_N6: NDArray[np.floating]
+    ) -> NDArray[np.float32]:
+        """
+        Return ``(N,)``: how far cells are from training, in features and colour together.
+
+        Args:
+            features_NF: Pooled, of the bundle's network.
+            optical_N6: The columns of ``engines.cells.OPTICAL``; NaN without foreground.
+        """
+        colours = self.colours.distances(optical_N6)
+        return together(self.features.distances(features_NF), colours)
 
     def to_bytes(self) -> bytes:
         """Return the file's bytes: the same for the same numbers."""

@@ -8,7 +8,7 @@ from scipy import stats
 from tiny import trust
 
 from engines.trust.conformal import Conformal, abstentions, guaranteed, measured_coverage
-from engines.trust.distance import ColourSpace, FeatureSpace
+from engines.trust.distance import ColourSpace, FeatureSpace, together
 from engines.trust.drift import Drift, usual_means
 from engines.trust.rates import WEIGHTS, ErrorRates, predictive_rates
 from engines.trust.record import Trust
@@ -192,6 +192,30 @@ def test_colour_distances_are_mahalanobis():
 
     assert found[:5] == pytest.approx(expected, rel=0.01)
     assert np.isnan(found[5])
+
+
+def test_both_distances_count_the_same_and_a_crop_without_foreground_is_no_cell():
+    """A training cell is about one away in either; far in one is far."""
+    one, far, none = together(np.array([1, 1, 1]), np.sqrt(6) * np.array([1, 7, np.nan]))
+
+    assert one == pytest.approx(1)
+    assert far == pytest.approx(5)
+    assert np.isinf(none)
+
+
+def test_strangers_are_held_against_both_distances_of_held_out_cells():
+    """What is usual is measured as a new cell is."""
+    made, rng = trust(2, 16), np.random.default_rng(3)
+    features, optical = rng.normal(size=(9, 16)), rng.normal(0.5, 0.1, (9, 6))
+
+    found = made.distances(features, optical)
+
+    assert found == pytest.approx(
+        together(made.features.distances(features), made.colours.distances(optical))
+    )
+    held = made.held_out
+    assert np.array_equal(held.distances, together(held.strangeness, held.stain_shift))
+    assert made.usual_strangeness.p_values(held.distances.max()[None])[0] <= 0.05
 
 
 def test_trust_data_survives_its_file():
