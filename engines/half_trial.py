@@ -126,7 +126,7 @@ def overflowing_modules(trial: Trial) -> tuple[dict[str, float], ScoreAgreement,
 
 
 def costly_modules(trial: Trial, kept: set[str]) -> list[str]:
-    """Add stages, the best one each time, until all cells agree; then narrow them."""
+    """Add stages, the best one each time, until all cells agree; then narrow each in its turn."""
     hard = trial.hardest(kept)
     stages = [name for name in _stages(trial.folded) if not within(name, kept)]
     chosen: list[str] = []
@@ -134,8 +134,12 @@ def costly_modules(trial: Trial, kept: set[str]) -> list[str]:
         best = min(stages, key=lambda name: _cost(hard, {*kept, *chosen, name}))
         chosen.append(best)
         stages.remove(best)
-    narrowed = [_narrowed(hard, {*kept, *chosen} - {name}, name) for name in chosen]
-    return narrowed if agrees(trial.agreement({*kept, *narrowed})) else chosen
+    for name in tuple(chosen):
+        others = {*kept, *chosen} - {name}
+        parts = _narrowed(hard, others, name)
+        if agrees(trial.agreement({*others, *parts})):
+            chosen = [other for other in chosen if other != name] + parts
+    return chosen
 
 
 def agrees(agreement: ScoreAgreement) -> bool:
@@ -143,14 +147,17 @@ def agrees(agreement: ScoreAgreement) -> bool:
     return agreement.within(SHARE)
 
 
-def _narrowed(trial: Trial, others: set[str], name: str) -> str:
-    """Descend to the smallest module below *name* that is enough on the hardest cells."""
+def _narrowed(trial: Trial, others: set[str], name: str) -> list[str]:
+    """Leave out, the last first, what lies in *name* and is not needed on the hardest cells."""
     module = trial.folded.network.get_submodule(name)
-    weighty = [child for child, below in module.named_children() if _has_weights(below)]
-    for child in weighty:
-        if agrees(trial.agreement({*others, f"{name}.{child}"})):
-            return _narrowed(trial, others, f"{name}.{child}")
-    return name
+    parts = [f"{name}.{child}" for child, below in module.named_children() if _has_weights(below)]
+    if not agrees(trial.agreement({*others, *parts})):
+        return [name]
+    for part in reversed(parts):
+        fewer = [other for other in parts if other != part]
+        if agrees(trial.agreement({*others, *fewer})):
+            parts = fewer
+    return _narrowed(trial, others, parts[0]) if len(parts) == 1 else parts
 
 
 def _has_weights(module: nn.Module) -> bool:

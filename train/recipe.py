@@ -159,7 +159,12 @@ SUBJECT = Recipe(
     augment="stain",
     sampling="subject",
     draws=3500,
-    phases=(Phase(3, 150, 5e-4, scale=0.64), Phase(8, 128, 3e-4), Phase(2, None, 1e-4)),
+    phases=(
+        Phase(3, 150, 5e-4, scale=0.64),
+        Phase(8, 128, 3e-4),
+        Phase(5, 144, 4e-4),
+        Phase(2, None, 1e-4),
+    ),
     optimizer="adamw",
     decay=0.05,
     smoothing=0.1,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from shutil import copytree
 
 import numpy as np
@@ -15,9 +15,11 @@ from engines import half_trial
 from engines.activations import Peaks, exact_sums, half_limit, watched
 from engines.bundle import ModelBundle, save_bundle, with_half
 from engines.cells import CellRef
+from engines.half_trial import costly_modules
 from engines.mixed import Mixed, find_mixed, remember, remembered, settled
-from engines.network import convolution_types, serving_graph
-from engines.precision import fold_batch_norms
+from engines.network import ServingGraph, convolution_types, folded_graph, serving_graph
+from engines.parity import ScoreAgreement
+from engines.precision import fold_batch_norms, within
 
 HALF_MAX = 65504
 
@@ -282,6 +284,41 @@ def test_what_costs_parity_is_kept_in_float32(bundle, monkeypatch):
     assert found.costly
     assert found.max_dp <= plain.max_dp * 0.6
     assert "looking for what has to stay in float32" in said[0]
+
+
+@pytest.mark.parametrize(
+    "needed",
+    [
+        {"blocks.0.0.conv"},
+        {"conv_stem", "blocks.1.0.conv_pwl"},
+        {"blocks.1.0.conv_exp", "blocks.1.0.conv_pwl", "classifier"},
+        set(),
+    ],
+)
+def test_the_search_keeps_what_is_needed_and_no_more(bundle, needed):
+    """Wherever it lies: a module, several in one block, several stages."""
+    trial = Needing(folded_graph(bundle), needed)
+
+    assert set(costly_modules(trial, set())) == needed
+
+
+@dataclass
+class Needing:
+    """A trial that agrees once some modules are kept; each one missing makes it worse."""
+
+    folded: ServingGraph
+    needed: set[str]
+
+    def agreement(self, kept):
+        """Compare."""
+        missing = sum(not within(name, kept) for name in self.needed)
+        return ScoreAgreement(
+            cells=1, precision="bf16", max_dp=0.1 * missing, flips=0, far_flips=0, worst=""
+        )
+
+    def hardest(self, _):
+        """Take every cell."""
+        return self
 
 
 def test_what_was_found_is_remembered(bundle, tmp_path, monkeypatch):
