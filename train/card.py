@@ -76,7 +76,7 @@ def _about(bundle: ModelBundle) -> str:
         f"{_changes(data)}.\n\n"
         f"- Data: {data['name'] or 'not stated'}\n"
         f"- Trained on {data['training_cells']} cells of {len(data['training_subjects'])} "
-        f"subjects, {data['epochs']} epochs; {_kept(data)} kept.\n"
+        f"subjects, {data['epochs']} epoch{'s' if data['epochs'] != 1 else ''}; {_kept(data)} kept.\n"
         f"- Held out: fold {data['held_out_fold']}: {len(data['held_out_subjects'])} subjects.\n"
         f"- {calls} Temperature {bundle.temperature:.3f}.\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
@@ -95,7 +95,7 @@ def _changes(data: Mapping[str, Any]) -> str:
 def _kept(data: Mapping[str, Any]) -> str:
     """Say which weights."""
     averaged = data.get("averaged_epochs", 0)
-    if averaged and data["criterion"] == "last":
+    if averaged > 1 and data["criterion"] == "last":
         return f"the mean of the weights of the last {averaged}"
     return f"the weights of epoch {data['best_epoch']}"
 
