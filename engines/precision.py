@@ -22,6 +22,7 @@ __all__ = [
     "compute_in",
     "computes_itself",
     "fold_batch_norms",
+    "folding_pairs",
     "widen_colours",
     "within",
 ]
@@ -42,7 +43,7 @@ def fold_batch_norms(network: nn.Module, forward: Callable[[], object]) -> int:
     Returns:
         How many were folded.
     """
-    pairs = _pairs(network, forward)
+    pairs = folding_pairs(network, forward)
     for name, (convolution, norm) in pairs.items():
         fused = fuse_conv_bn_eval(convolution, norm)
         convolution.weight, convolution.bias = fused.weight, fused.bias
@@ -111,10 +112,16 @@ def has_own_weights(module: nn.Module) -> bool:
     return next(module.parameters(recurse=False), None) is not None
 
 
-def _pairs(
+def folding_pairs(
     network: nn.Module, forward: Callable[[], object]
 ) -> dict[str, tuple[nn.Conv2d, nn.BatchNorm2d]]:
-    """Map a norm's name to the convolution before it and itself, where both run exactly once."""
+    """
+    Map a norm's name to the convolution before it and itself, where both run exactly once.
+
+    Args:
+        network: In evaluation mode.
+        forward: Runs it once.
+    """
     runs: list[tuple[str, nn.Module, Any, Tensor]] = []
     hooks = [
         module.register_forward_hook(

@@ -22,7 +22,7 @@ from train.checkpoint import Identity, load_state, save_state
 from train.devices import Compute
 from train.evaluate import evaluation, predictions, truth_of
 from train.events import EpochDone
-from train.half import measured_half
+from train.half import measured_half, settle_in_bfloat16
 from train.limits import fitted_trust, limits, spread, strangers
 from train.loop import Training, TrainingCells
 from train.metrics import Scored, figures
@@ -141,7 +141,7 @@ class Run:
         data = self._provenance(judged)
         trust, data["trust"] = self._trust(network, predicted, point)
         meaning = Meaning(self.classes, self.options.positive, point, data)
-        weights = self.training.best_weights
+        weights = network.state_dict()
         bundle = publish_bundle(self.options.out, self.recipe, weights, meaning, trust)
         bundle = measured_half(bundle, self.held_out)
         draw_plots(self.options.out / "plots", judged)
@@ -167,7 +167,9 @@ class Run:
     def _best_network(self) -> nn.Module:
         """Return the network with the best weights, rounded as they will be shipped."""
         network = self.training.judged
-        shipped = as_shipped(self.training.best_weights)
+        network.load_state_dict(self.training.best_weights)
+        settle_in_bfloat16(network.eval(), self.recipe.size)
+        shipped = as_shipped(network.state_dict())
         network.load_state_dict(
             {n: t.float() if t.is_floating_point() else t for n, t in shipped.items()}
         )

@@ -17,7 +17,8 @@ from safetensors.torch import load_file
 
 from engines.bundle import ModelBundle
 from engines.errors import ResultsError, SourceError, UserError
-from engines.network import network_from_bundle, serving_graph
+from engines.network import folded_graph, network_from_bundle, serving_graph
+from train.half import settle_in_bfloat16
 
 
 def weights_of(folder):
@@ -297,3 +298,35 @@ def test_backdrops_are_part_of_a_training(cells, small, command, tmp_path):
         command("fit", cells, *options)
     with pytest.raises(UserError, match="nothing is put behind cells"):
         command("fit", cells, *options, "--backdrops", fields, "--no-augment", "--restart")
+
+
+def test_folded_weights_are_exact_in_bfloat16(bundle):
+    """So that bfloat16 computes with the weights that were judged, but for half storage."""
+    loaded = ModelBundle.load(bundle)
+    folded = [
+        module.weight
+        for module in folded_graph(loaded).network.modules()
+        if isinstance(module, torch.nn.Conv2d) and module.bias is not None
+    ]
+    off = [((w.bfloat16().float() - w).abs() / w.abs().clamp(min=1e-6)).mean() for w in folded]
+
+    assert len(off) > 10
+    assert max(off) < 2**-11
+
+
+def test_settling_moves_no_weight_by_more_than_half_a_step():
+    """And leaves channels alone that a norm switches off."""
+    torch.manual_seed(0)
+    network = timm.create_model("test_efficientnet", num_classes=2).eval()
+    norm = network.bn1
+    with torch.no_grad():
+        norm.weight.uniform_(0.5, 2)
+        norm.weight[0] = 0
+    before = network.conv_stem.weight.clone()
+
+    settle_in_bfloat16(network, 32)
+
+    after = network.conv_stem.weight
+    assert torch.equal(after[0], before[0])
+    assert not torch.equal(after, before)
+    assert torch.all((after - before).abs() <= before.abs() * 2**-8 * 1.001)
