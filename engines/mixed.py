@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from engines.errors import BundleError
 from engines.export import GRAPH_VERSION, cache_folder
 from engines.files import whole_file
 from engines.half_trial import Trial, agrees, costly_modules, overflowing_modules
@@ -150,11 +151,27 @@ def _names(modules: Sequence[str]) -> str:
 
 
 def remembered(bundle: ModelBundle, precision: str) -> Mixed | None:
-    """Return what was found for a model before: on this machine, or when it was made."""
+    """
+    Return what was found for a model before: on this machine, or when it was made.
+
+    Raises:
+        BundleError: If the bundle's own record cannot be read.
+    """
     try:
         return Mixed.from_record(json.loads(_memory(bundle, precision).read_text("utf-8")))
     except (OSError, ValueError, KeyError, TypeError):
+        return _made_with(bundle, precision)
+
+
+def _made_with(bundle: ModelBundle, precision: str) -> Mixed | None:
+    """Return what training found, if it looked."""
+    try:
         return Mixed.from_record(bundle.half[precision]) if precision in bundle.half else None
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"what {bundle.folder} says of {precision} cannot be read: {error}",
+            hint="copy the whole bundle again, or take half out of its screening.json",
+        ) from error
 
 
 def remember(bundle: ModelBundle, mixed: Mixed) -> None:

@@ -15,6 +15,7 @@ from engines import half_trial
 from engines.activations import Peaks, exact_sums, half_limit, watched
 from engines.bundle import ModelBundle, save_bundle, with_half
 from engines.cells import CellRef
+from engines.errors import BundleError
 from engines.half_trial import costly_modules
 from engines.mixed import Mixed, find_mixed, remember, remembered, settled
 from engines.network import ServingGraph, convolution_types, folded_graph, serving_graph
@@ -357,3 +358,13 @@ def test_a_bundle_says_what_was_found_when_it_was_made(bundle, tmp_path, monkeyp
     assert known == replace(made, overflowing=known.overflowing, costly=("conv_stem",))
     assert settled(told, "bf16") == made
     assert settled(told, "fp16") is None
+
+
+def test_a_record_that_cannot_be_read_is_an_error(bundle, tmp_path, monkeypatch):
+    """Without its exceptions a model may be another one."""
+    monkeypatch.setenv("SLIDESCREEN_CACHE", str(tmp_path / "cache"))
+    copy = ModelBundle.load(copytree(bundle.folder, tmp_path / "bundle"))
+    told = with_half(copy, {"bf16": {"precision": "bf16"}})
+
+    with pytest.raises(BundleError, match="says of bf16 cannot be read"):
+        settled(told, "bf16")
