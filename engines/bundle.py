@@ -181,10 +181,8 @@ def save_bundle(
     record |= _write_trust(folder, trust)
     with whole_file(folder / WEIGHTS) as scratch:
         scratch.write_bytes(weights.read_bytes())
-    for name, value in ((CONFIG, config), (SCREENING, record)):
-        with whole_file(folder / name) as scratch:
-            scratch.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    return ModelBundle.load(folder)
+    _write_json(folder / CONFIG, config)
+    return _with_screening(folder, record)
 
 
 def with_trust(bundle: ModelBundle, trust: Trust, measured: Mapping[str, Any]) -> ModelBundle:
@@ -209,9 +207,14 @@ def with_half(bundle: ModelBundle, half: Mapping[str, Mapping[str, Any]]) -> Mod
 
 def _with_screening(folder: Path, record: Mapping[str, Any]) -> ModelBundle:
     """Replace screening.json, and load the bundle back."""
-    with whole_file(folder / SCREENING) as scratch:
-        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    _write_json(folder / SCREENING, record)
     return ModelBundle.load(folder)
+
+
+def _write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write one of the bundle's records, whole or not at all."""
+    with whole_file(path) as scratch:
+        scratch.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_trust(folder: Path, trust: Trust | None) -> dict[str, str]:

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
     from engines.bundle import ModelBundle
     from engines.cells import Batch, CellRef
 
-__all__ = ["Mixed", "find_mixed", "remember", "remembered", "settled", "with_exceptions"]
+__all__ = [
+    "Mixed",
+    "find_mixed",
+    "kept_in_fp32",
+    "remember",
+    "remembered",
+    "settled",
+    "with_exceptions",
+]
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +151,14 @@ def settled(
     remember(bundle, found)
     say(f"{precision} agrees to {found.max_dp:.2g}; kept in float32: {_names(found.keep_fp32)}")
     return found
+
+
+def kept_in_fp32(
+    bundle: ModelBundle, precision: str, sample: Sequence[Batch] = ()
+) -> tuple[str, ...]:
+    """Return the modules that stay in float32 by what ``settled`` returns; none if nothing does."""
+    mixed = settled(bundle, precision, sample)
+    return mixed.keep_fp32 if mixed else ()
 
 
 def _names(modules: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from engines.cells import OPTICAL, QUALITY
 from engines.errors import BundleError
 from engines.trust import probabilities
 from engines.trust.conformal import Conformal, abstentions
+from engines.trust.distance import together
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Judged:
         facts: One per ref.
         faults: Cells that did not decode.
         logits: ``(n, C)`` float32.
-        strangeness: ``(n,)`` float32, the distance from training; None if nothing tells it.
+        strangeness: ``(n,)`` float32, the distance in features; None if nothing tells it.
         evidence: ``(n, h, w)`` float32, of the positive or else the predicted class.
         quality: ``(n, Q)`` float32, NaN where it was not measured.
     """
@@ -98,9 +99,10 @@ class Judge:
     ) -> dict[str, pa.Array]:
         """Return the columns of the N cells scored, whose calibrated probabilities are given."""
         quality_NQ = np.concatenate([item.quality for item in gathered])
-        columns = self._set_columns(chances_NC) | self._strangeness_columns(gathered)
+        colours_N = self._colour_distances(quality_NQ)
+        columns = self._set_columns(chances_NC) | self._strangeness_columns(gathered, colours_N)
         columns |= {name: _floats(quality_NQ[:, QUALITY.index(name)]) for name in SHOWN}
-        columns["stain_shift"] = self._stain_shift(quality_NQ)
+        columns["stain_shift"] = _floats(colours_N)
         columns["evidence"] = _evidence_column(np.concatenate([item.evidence for item in gathered]))
         return columns
 
@@ -120,7 +122,7 @@ class Judge:
         }
 
     def _strangeness(self, scores: Scores) -> NDArray[np.float32] | None:
-        """Measure how far cells are from training."""
+        """Measure how far cells are from training in what the network sees."""
         trust, features_NF = self.bundle.trust, scores.features
         if trust is None or scores.quality is None:
             return None
@@ -130,25 +132,27 @@ class Judge:
                 f"{trust.features.centres.shape[1]} features, not {features_NF.shape[1]}",
                 hint="fit it anew with slidescreen-train trust",
             )
-        return trust.distances(features_NF, scores.quality[:, -len(OPTICAL) :])
+        return trust.features.distances(features_NF)
 
-    def _strangeness_columns(self, gathered: Sequence[Judged]) -> dict[str, pa.Array]:
-        """How far, and how rare that is among held-out cells."""
+    def _strangeness_columns(
+        self, gathered: Sequence[Judged], colours_N: NDArray[np.float32]
+    ) -> dict[str, pa.Array]:
+        """How far, colours included, and how rare that is among held-out cells."""
         trust = self.bundle.trust
         parts = [item.strangeness for item in gathered if item.strangeness is not None]
         if trust is None or not parts:
             nothing = pa.nulls(sum(len(item.refs) for item in gathered), pa.float32())
             return {"ood_score": nothing, "ood_p": nothing}
-        distances = np.concatenate(parts)
+        distances = together(np.concatenate(parts), colours_N)
         rarity = trust.usual_strangeness.p_values(distances)
         return {"ood_score": _floats(distances), "ood_p": _floats(rarity)}
 
-    def _stain_shift(self, quality_NQ: NDArray[np.float32]) -> pa.Array:
-        """How far the colours are from training's."""
+    def _colour_distances(self, quality_NQ: NDArray[np.float32]) -> NDArray[np.float32]:
+        """How far the colours are from training's; NaN where that cannot be told."""
         trust: Trust | None = self.bundle.trust
         if trust is None:
-            return pa.nulls(len(quality_NQ), pa.float32())
-        return _floats(trust.colours.distances(quality_NQ[:, -len(OPTICAL) :]))
+            return np.full(len(quality_NQ), np.nan, np.float32)
+        return trust.colours.distances(quality_NQ[:, -len(OPTICAL) :])
 
 
 def _evidence(scores: Scores, bundle: ModelBundle) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engines.lanes import enough_memory
-from engines.mixed import settled, with_exceptions
+from engines.mixed import kept_in_fp32, with_exceptions
 from engines.network import serving_graph
 from engines.runtime.device import Bound, DeviceRuntime
 
@@ -38,8 +38,7 @@ class TorchCudaRuntime(DeviceRuntime):
         self, bundle: ModelBundle, options: RuntimeOptions, sample: Sequence[Batch] = ()
     ) -> None:
         """Build the serving graph on the device and tie it to the slots."""
-        mixed = settled(bundle, options.precision, sample)
-        kept = mixed.keep_fp32 if mixed else ()
+        kept = kept_in_fp32(bundle, options.precision, sample)
         self.version = with_exceptions(f"torch {torch.__version__}", kept)
         with enough_memory("the model", "another GPU"):
             graph = serving_graph(bundle, precision=options.precision, keep_fp32=kept)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import openvino
 
 from engines.export import onnx_from_bundle
-from engines.mixed import settled, with_exceptions
+from engines.mixed import kept_in_fp32, with_exceptions
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
@@ -59,12 +61,12 @@ class OpenVINORuntime:
     ) -> None:
         """Compile for one static batch shape."""
         self.options = options
-        mixed = settled(bundle, options.precision, sample)
-        kept = mixed.keep_fp32 if mixed else ()
+        kept = kept_in_fp32(bundle, options.precision, sample)
         self.version = with_exceptions(f"openvino {openvino.__version__}", kept)
         shape = [options.batch, bundle.input.height, bundle.input.width, 3]
         core = openvino.Core()
-        model = _model(core, bundle, options.precision, kept)
+        precision = options.precision
+        model = _model(core, partial(onnx_from_bundle, bundle, precision=precision, keep_fp32=kept))
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
         in_flight = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
@@ -104,16 +106,14 @@ class OpenVINORuntime:
         return scores
 
 
-def _model(
-    core: openvino.Core, bundle: ModelBundle, precision: str, kept: Sequence[str]
-) -> openvino.Model:
+def _model(core: openvino.Core, exported: Callable[[], Path]) -> openvino.Model:
     """Read the exported model; one that was damaged on disk is exported again."""
-    path = onnx_from_bundle(bundle, precision=precision, keep_fp32=kept)
+    path = exported()
     try:
         return core.read_model(path)
     except RuntimeError:
         path.unlink(missing_ok=True)
-        return core.read_model(onnx_from_bundle(bundle, precision=precision, keep_fp32=kept))
+        return core.read_model(exported())
 
 
 def _slot(compiled: Any, shape: list[int]) -> _Slot:
