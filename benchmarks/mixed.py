@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from material import parser, spread
+from ood import batches
 from page import print_setting, print_table
 
 from engines.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.cells import Batch, CellFacts, Shard
 from engines.parity import score_agreement
 from engines.runtime import DEFAULT_BATCH, RuntimeOptions, choose_precision, open_runtime
 from train.data import open_labelled
@@ -33,8 +33,8 @@ from train.pixels import decoded_cells
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engines.cells import Batch
     from engines.runtime import Runtime
-    from train.pixels import DecodedCells
 
 COUNT, COUNT_SMALL = 256, 16
 
@@ -50,7 +50,8 @@ def main() -> None:
     every = open_labelled([given.cells / "cnmc-fold0", given.cells / "cnmc-fold2"])
     unseen = [c for c in every if c.subject not in bundle.data["training_subjects"]]
     count = COUNT_SMALL if given.small else COUNT
-    batches = batched(decoded_cells(spread(unseen, count), bundle.input))
+    pixels = decoded_cells(spread(unseen, count), bundle.input).pixels
+    cells = list(batches(pixels, DEFAULT_BATCH))
     throughout = {"bf16": {**bundle.half["bf16"], "overflowing": {}, "costly": []}}
     with TemporaryDirectory() as cache:
         os.environ["SLIDESCREEN_CACHE"] = cache  # what was found on this machine stays out of it
@@ -64,7 +65,7 @@ def main() -> None:
             ),
         }
         reference = open_runtime("torch", bundle, RuntimeOptions())
-        rows = table(bundle, runtimes, reference, batches, 1 if given.small else given.turns)
+        rows = table(bundle, runtimes, reference, cells, 1 if given.small else given.turns)
     header = ("", "cells/s", "of float32", "largest dp", "labels flipped", "parity holds")
     print_table(f"{bundle.architecture} {bundle.sha256[:12]}, {count} cells", header, rows)
     print_setting(small=given.small)
@@ -74,22 +75,22 @@ def table(
     bundle: ModelBundle,
     runtimes: dict[str, Runtime],
     reference: Runtime,
-    batches: Sequence[Batch],
+    cells: Sequence[Batch],
     turns: int,
 ) -> list[tuple[object, ...]]:
     """Take turns; return a row for each runtime."""
-    expected, _ = timed(reference, batches)
+    expected, _ = timed(reference, cells)
     rates: dict[str, list[float]] = {name: [] for name in runtimes}
     logits = {}
     for turn in range(1 + turns):
         for name, runtime in runtimes.items():
-            logits[name], rate = timed(runtime, batches)
+            logits[name], rate = timed(runtime, cells)
             if turn:  # the first warms up
                 rates[name].append(rate)
     rows: list[tuple[object, ...]] = []
     for name, runtime in runtimes.items():
         agreement = score_agreement(
-            [ref for batch in batches for ref in batch.refs],
+            [ref for batch in cells for ref in batch.refs],
             logits[name],
             expected,
             bundle=bundle,
@@ -103,20 +104,10 @@ def table(
     return rows
 
 
-def batched(cells: DecodedCells) -> list[Batch]:
-    """Cut decoded cells into batches of the runtime's size."""
-    batches = []
-    for at in range(0, len(cells.cells), DEFAULT_BATCH):
-        refs = tuple(cell.ref for cell in cells.cells[at : at + DEFAULT_BATCH])
-        pixels = cells.pixels[at : at + DEFAULT_BATCH]
-        batches.append(Batch(Shard(0, refs), refs, (CellFacts(),) * len(refs), pixels))
-    return batches
-
-
-def timed(runtime: Runtime, batches: Sequence[Batch]) -> tuple[np.ndarray, float]:
+def timed(runtime: Runtime, cells: Sequence[Batch]) -> tuple[np.ndarray, float]:
     """Score; return the logits, and cells per second."""
     start = time.perf_counter()
-    logits = np.concatenate([scores.logits for scores in runtime.stream(batches)])
+    logits = np.concatenate([scores.logits for scores in runtime.stream(cells)])
     return logits, len(logits) / (time.perf_counter() - start)
 
 

@@ -54,10 +54,10 @@ class Outputs:
         self.optical = torch.cat([quality(some) for some in split]).numpy()[:, -len(OPTICAL) :]
 
 
-def batches(pixels: np.ndarray) -> Iterator[Batch]:
+def batches(pixels: np.ndarray, size: int = BATCH) -> Iterator[Batch]:
     """Wrap images for a runtime."""
-    for start in range(0, len(pixels), BATCH):
-        some = pixels[start : start + BATCH]
+    for start in range(0, len(pixels), size):
+        some = pixels[start : start + size]
         refs = tuple(CellRef(str(start + k), "") for k in range(len(some)))
         yield Batch(Shard(0, refs), refs, (CellFacts(),) * len(some), some)
 
