@@ -38,7 +38,7 @@ from page import print_setting, print_table
 from whole_run import slidescreen
 
 import screen
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 
 if TYPE_CHECKING:
     from argparse import Namespace

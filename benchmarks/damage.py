@@ -34,9 +34,9 @@ from material import FORMATS, converted, parser, pictures, spread
 from page import print_setting, print_table
 from PIL import Image
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import CellRef, Shard
 from engines.decode import DECODERS, DecodeOptions, open_decoder
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

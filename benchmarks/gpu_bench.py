@@ -15,21 +15,21 @@ from engines.decode import DecodeOptions, open_decoder
 from engines.decode.gpu import DeviceDecoder
 from engines.errors import UserError
 from engines.runtime import GPU_RUNTIMES, RuntimeOptions, open_runtime
-from engines.runtime.available import obstacle
-from engines.runtime.cuda import TorchCudaRuntime
-from screen.plan import plan_source
-from screen.slide_rule import SlideRule
-from screen.sources import open_source
+from engines.runtime.availability import obstacle
+from engines.runtime.torch_cuda import TorchCudaRuntime
+from engines.sources import open_source
+from engines.sources.slide_rule import SlideRule
+from screen.results.plan import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from engines.bundle import ModelBundle
     from engines.cells import Batch
     from engines.decode import Decoder
+    from engines.models.bundle import ModelBundle
     from engines.runtime import Runtime
-    from screen.plan import Plan
+    from screen.results.plan import Plan
 
 __all__ = ["Bench", "Scale"]
 

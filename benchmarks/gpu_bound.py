@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from engines.network import network_from_bundle
+from engines.models.serving_graph import network_from_bundle
 
 if TYPE_CHECKING:
-    from engines.bundle import ModelBundle
+    from engines.models.bundle import ModelBundle
 
 __all__ = ["bandwidth", "bytes_per_cell"]
 

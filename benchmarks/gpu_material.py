@@ -10,7 +10,7 @@ import timm
 from material import FORMATS, REPOSITORY, converted, linked
 from safetensors.torch import save_file
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle, save_bundle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle, save_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from engines.network import network_from_bundle
+from engines.models.serving_graph import network_from_bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from engines.bundle import ModelBundle
+    from engines.models.bundle import ModelBundle
 
 __all__ = ["peers"]
 

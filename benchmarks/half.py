@@ -22,9 +22,9 @@ import numpy as np
 from material import parser
 from page import print_setting, print_table
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.mixed import find_mixed
-from screen.engine_check import cells_of
+from engines.mixed_precision.policy import find_mixed
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
+from screen.engine_verify import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -32,18 +32,18 @@ from material import REPOSITORY, linked, parser, pictures
 from page import print_setting, print_table
 from whole_run import run_command
 
-from screen.plan import plan_source, read_plan
-from screen.results import FINGERPRINT_KEY, ResultsFolder
-from screen.settings import SHARD_CELLS
-from screen.slide_rule import SlideRule
-from screen.sources import Listing, open_source
+from engines.sources import Listing, open_source
+from engines.sources.slide_rule import SlideRule
+from screen.options import SHARD_CELLS
+from screen.results.folder import FINGERPRINT_KEY, ResultsFolder
+from screen.results.plan import plan_source, read_plan
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Sequence
 
     from engines.cells import CellRef
-    from screen.sources import Source
+    from engines.sources import Source
 
 GIB = 2**30
 MIB = 2**20

@@ -24,11 +24,11 @@ from material import parser, spread
 from ood import batches
 from page import print_setting, print_table
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.parity import score_agreement
 from engines.runtime import DEFAULT_BATCH, RuntimeOptions, choose_precision, open_runtime
-from train.data import open_labelled
-from train.pixels import decoded_cells
+from train.data.decoded import decoded_cells
+from train.data.labelled_cells import open_labelled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

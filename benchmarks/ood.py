@@ -6,7 +6,7 @@ on, and judged by its AUROC: how often a strange image scores higher than a cell
 subject of the training centre, ties half. Strangers: white cells, red cells and platelets cut from
 smears of another centre (``smear-fields``, by its boxes), and what goes wrong with images: blur,
 inverted and swapped colours, noise, blanks. Features are those that the run computes (bfloat16
-where it does). Ours also looks at the colours (``engines.trust.distance.together``).
+where it does). Ours also looks at the colours (``engines.uncertainty.ood.together``).
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from PIL import Image, ImageFilter
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import OPTICAL, Batch, CellFacts, CellRef, Shard
-from engines.quality import quality
+from engines.image_quality import quality
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
-from engines.trust.distance import ColourSpace, FeatureSpace, together
-from train.data import open_labelled
-from train.pixels import decoded_cells
+from engines.uncertainty.ood import ColourSpace, FeatureSpace, together
+from train.data.decoded import decoded_cells
+from train.data.labelled_cells import open_labelled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from engines.decode import usable_cores
-from screen.prepare import machine
+from screen.runners.startup_check import machine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -25,10 +25,10 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 from sklearn.metrics import roc_auc_score
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import Batch, CellFacts, CellRef, Shard
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime import RuntimeOptions, open_runtime
-from train.backdrops import open_backdrops
+from train.data.backgrounds import open_backdrops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,8 +1,8 @@
 """
 What do the image-quality numbers cost?
 
-Processor time of ``engines.quality`` on decoded crops, a batch at a time and one thread, as the
-decoding threads run it, against that of the whole stream (decode, measure and score) of the same
+Processor time of ``engines.image_quality`` on decoded crops, a batch at a time and one thread, as
+the decoding threads run it, against that of the whole stream (decode, measure and score) of the same
 crops in the same process, turn about: processor time is what threads share, and other processes
 change it little.
 """
@@ -18,10 +18,10 @@ import torch
 from material import parser, pictures, spread
 from page import print_setting, print_table
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import CellRef, Shard
 from engines.decode import DecodeOptions, choose, open_decoder
-from engines.quality import quality
+from engines.image_quality import quality
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime import (
     DEFAULT_BATCH,
     RuntimeOptions,

@@ -34,8 +34,8 @@ sys.path.insert(0, str(REPOSITORY / "examples"))
 
 from draw_cells import draw_cell
 
-from screen.report.material import gather
-from screen.results import FINGERPRINT_KEY, ResultsFolder, write_table
+from screen.report.content.inputs import gather
+from screen.results.folder import FINGERPRINT_KEY, ResultsFolder, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

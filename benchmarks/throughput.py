@@ -36,13 +36,13 @@ from whole_run import slidescreen
 
 import engines.decode
 import engines.runtime
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.cells import Batch
 from engines.decode import DecodeOptions, open_decoder
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime import DEFAULT_BATCH, RuntimeOptions, open_runtime
-from screen.plan import plan_source
-from screen.slide_rule import SlideRule
-from screen.sources import open_source
+from engines.sources import open_source
+from engines.sources.slide_rule import SlideRule
+from screen.results.plan import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

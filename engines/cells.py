@@ -37,7 +37,7 @@ OK = "ok"
 FaultStatus = Literal["unreadable", "undecodable", "oversized"]
 STATUSES = (OK, "unreadable", "undecodable", "oversized")
 OPTICAL = ("od_red", "od_green", "od_blue", "od_spread_red", "od_spread_green", "od_spread_blue")
-QUALITY = ("focus", "exposure", "clipped", "foreground", *OPTICAL)  # see engines.quality
+QUALITY = ("focus", "exposure", "clipped", "foreground", *OPTICAL)  # see engines.image_quality
 
 
 @dataclass(frozen=True, slots=True)

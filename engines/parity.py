@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.cells import Shard
-from engines.trust import positives, probabilities
+from engines.uncertainty import positives, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.bundle import ModelBundle
     from engines.cells import Batch, CellRef
     from engines.decode import Decoder
+    from engines.models.bundle import ModelBundle
 
 __all__ = [
     "DP_LIMIT",

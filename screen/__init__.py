@@ -16,18 +16,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from screen.results import open_results
-    from screen.runner import run
-    from screen.settings import RunOptions
-    from screen.slide_rule import SlideRule
+    from engines.sources.slide_rule import SlideRule
+    from screen.options import RunOptions
+    from screen.results.folder import open_results
+    from screen.runners.local import run
 
 __all__ = ["RunOptions", "SlideRule", "open_results", "run"]
 
 HOMES = {
-    "RunOptions": "screen.settings",
-    "SlideRule": "screen.slide_rule",
-    "open_results": "screen.results",
-    "run": "screen.runner",
+    "RunOptions": "screen.options",
+    "SlideRule": "engines.sources.slide_rule",
+    "open_results": "screen.results.folder",
+    "run": "screen.runners.local",
 }
 
 

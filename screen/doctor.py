@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
 from engines.cells import CellRef, Shard
 from engines.decode import DecodeOptions, open_decoder
 from engines.errors import BackendMissingError
-from engines.export import cache_folder
-from engines.flavours import FLAVOUR_NAMES, open_flavour
-from engines.runtime.available import GPU_RUNTIMES, gpu_or_why_not, obstacle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
+from engines.models.onnx_export import cache_folder
+from engines.runtime.availability import GPU_RUNTIMES, gpu_or_why_not, obstacle
+from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
-from engines.flavours import FLAVOURS, Installed
-from engines.network import serving_graph
+from engines.models.serving_graph import serving_graph
+from engines.tensorrt.versions import FLAVOURS, Installed
 
 GOOD, BAD = b"a plan", b"not a plan"
 TYPES = {"logits": "FLOAT", "features": "HALF", "evidence": "HALF"}

@@ -10,8 +10,8 @@ import pyarrow as pa
 import xxhash
 from draw_cells import draw_cell
 
-from screen.plan import Fingerprint
-from screen.results import ResultsFolder, write_table
+from screen.results.folder import ResultsFolder, write_table
+from screen.results.plan import Fingerprint
 
 HEIGHT, WIDTH = 3, 4
 SIZE = (90, 70)

@@ -45,7 +45,7 @@ def test_only_the_command_line_prints(path):
     assert not prints
 
 
-@pytest.mark.parametrize("module", ["screen.cli", "screen", "screen.report"])
+@pytest.mark.parametrize("module", ["screen.cli.main", "screen", "screen.report"])
 def test_starting_loads_no_heavy_package(module):
     """--help is there at once, and a report needs neither model nor decoder."""
     code = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"

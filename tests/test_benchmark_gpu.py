@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from engines.bundle import DEFAULT_BUNDLE, ModelBundle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 
 ROOT = Path(__file__).parents[1]
 H200_BANDWIDTH = 4.9e12  # bytes/s

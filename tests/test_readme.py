@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from screen.cli import cli, run
+from screen.cli.main import cli, run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,9 +7,9 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from engines.bundle import save_bundle
-from engines.trust.distance import ColourSpace, FeatureSpace
-from engines.trust.record import HeldOut, Trust
+from engines.models.bundle import save_bundle
+from engines.uncertainty.fitted import HeldOut, Trust
+from engines.uncertainty.ood import ColourSpace, FeatureSpace
 
 HALF = [0.5, 0.5, 0.5]
 

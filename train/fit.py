@@ -13,24 +13,24 @@ from PIL import Image
 from engines.decode import choose
 from engines.errors import SourceError, UserError
 from engines.files import whole_file
-from engines.trust import probabilities
-from train.augment import ROOM
-from train.backdrops import backdrops_digest, none, open_backdrops
-from train.calibrate import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
-from train.card import card_text
-from train.checkpoint import Identity, load_state, save_state
-from train.devices import Compute
-from train.evaluate import evaluation, predictions, truth_of
-from train.events import EpochDone
-from train.half import measured_half, settle_in_bfloat16
-from train.limits import fitted_trust, limits, spread, strangers
-from train.loop import Training, TrainingCells
-from train.metrics import Scored, figures
-from train.pixels import decoded_cells, enlarged
-from train.plots import draw_plots
-from train.publish import Meaning, as_shipped, model_input, publish_bundle
+from engines.metrics import Scored, figures
+from engines.uncertainty import probabilities
+from train.compute import Compute
+from train.data.backgrounds import backdrops_digest, none, open_backdrops
+from train.data.decoded import decoded_cells, enlarged
+from train.evaluation.calibration import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
+from train.evaluation.evaluate import evaluation, predictions, truth_of
+from train.evaluation.plots import draw_plots
+from train.evaluation.uncertainty import fitted_trust, limits, spread, strangers
+from train.export.bundle_writer import Meaning, as_shipped, model_input, publish_bundle
+from train.export.half_precision import measured_half, settle_in_bfloat16
+from train.export.model_card import card_text
 from train.recipe import changes
-from train.start import network_to_train, sources_of, subjects_behind
+from train.trainer.augmentation import ROOM
+from train.trainer.checkpoint import Identity, load_state, save_state
+from train.trainer.events import EpochDone
+from train.trainer.init_weights import network_to_train, sources_of, subjects_behind
+from train.trainer.trainer import Training, TrainingCells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from engines.bundle import ModelBundle
-    from engines.trust.record import Trust
-    from train.evaluate import Evaluation, Predictions
-    from train.events import StepDone
-    from train.parts import Parts
-    from train.pixels import DecodedCells
+    from engines.models.bundle import ModelBundle
+    from engines.uncertainty.fitted import Trust
+    from train.data.decoded import DecodedCells
+    from train.data.holdout import Parts
+    from train.evaluation.evaluate import Evaluation, Predictions
     from train.recipe import Recipe
+    from train.trainer.events import StepDone
 
 __all__ = ["FitOptions", "Run", "prepared_run"]
 
@@ -63,7 +63,7 @@ class FitOptions:
         compute: Where the arithmetic happens.
         fold: Which part is held out.
         seed: Of everything random but the split.
-        deal: Which split: see ``train.split.Deal``.
+        deal: Which split: see ``train.data.splits.Deal``.
         positive: Name of the class a screen looks for, or None.
         decoder: ``auto``, ``dali`` or ``pillow``.
         data: What the card says of the data: name, source, licence.

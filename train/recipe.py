@@ -88,7 +88,7 @@ class Recipe:
         mixup: Parameter of the beta distribution that pairs of cells are blended by, labels and
             all (Zhang et al. 2018); 0: none are.
         mixstyle: Share of cells that take on another's style, half way into the network: see
-            ``train.mixing``.
+            ``train.trainer.mixup``.
         freeze: The stem and this many stages stay as they came, statistics included.
         criterion: What the best epoch has most of, on the held-out part; ``last`` keeps the last
             epoch, so that the held-out part chooses nothing.

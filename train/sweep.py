@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from engines.errors import UserError
 from engines.files import whole_file
+from train.data.holdout import parts_of
+from train.data.splits import Deal
 from train.fit import prepared_run
-from train.parts import parts_of
-from train.split import Deal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from train.data import LabelledCell
+    from train.data.labelled_cells import LabelledCell
     from train.fit import FitOptions
     from train.recipe import Recipe
 

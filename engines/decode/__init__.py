@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from engines.choice import Choice
-from engines.device import this_device
 from engines.errors import BackendMissingError
+from engines.hardware.gpu import this_device
+from engines.registry import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from engines.bundle import ModelInput
     from engines.cells import Batch, Read, Shard
+    from engines.models.bundle import ModelInput
 
 __all__ = ["DECODERS", "DecodeOptions", "Decoder", "choose", "choose_device", "open_decoder"]
 
@@ -140,10 +140,10 @@ def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOpt
         from engines.decode.gpu import DeviceDecoder
 
         return DeviceDecoder(read, expected, options)
-    from engines.decode.host import HostDecoder
+    from engines.decode.cpu import HostDecoder
 
     if name == "dali":
-        from engines.decode.dali import DaliCodec
+        from engines.decode.nvimagecodec import DaliCodec
 
         return HostDecoder(DaliCodec, read, expected, options)
     from engines.decode.pillow import PillowCodec

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from engines.bundle import ModelInput
+    from engines.models.bundle import ModelInput
 
 __all__ = ["Placement", "placement"]
 

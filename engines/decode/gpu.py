@@ -1,9 +1,9 @@
 """
 Decoding on the GPU: JPEG by nvImageCodec there, plain BMP as raw bytes, the rest on the processor.
 
-Each thread works in a lane of its own (``engines.lanes``) and waits for it before a batch leaves,
-so pixels are finished for whoever takes them. Reading, hashing, headers, sizes and damage are
-``engines.decode.host``'s, in the same threads: what is a fault there is a fault here.
+Each thread works in a lane of its own (``engines.hardware.cuda_streams``) and waits for it before
+a batch leaves, so pixels are finished for whoever takes them. Reading, hashing, headers, sizes and damage are
+``engines.decode.cpu``'s, in the same threads: what is a fault there is a fault here.
 
 nvImageCodec is DALI's codec and answers image by image. What it does not decode goes to the host
 codec, which decides and gives the reason; run.json counts which codec decoded what.
@@ -20,16 +20,16 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from engines.cells import Batch, Fault
-from engines.decode.bmp import plain_bmp
-from engines.decode.dali import RGB_UPRIGHT, DaliCodec, DaliEncoded, nvimgcodec
-from engines.decode.host import OpenedCell, decoded_cell, opened_cell
+from engines.decode.cpu import OpenedCell, decoded_cell, opened_cell
+from engines.decode.file_formats import plain_bmp
 from engines.decode.jpeg import is_plain_jpeg
-from engines.decode.ordered import in_order
+from engines.decode.nvimagecodec import RGB_UPRIGHT, DaliCodec, DaliEncoded, nvimgcodec
+from engines.decode.prefetch import in_order
 from engines.decode.resize import resize_into
-from engines.decode.shipping import Shipper, rgb_from_bmp
+from engines.decode.upload import Shipper, rgb_from_bmp
 from engines.errors import DeviceError
-from engines.lanes import enough_memory, open_lane
-from engines.quality import quality
+from engines.hardware.cuda_streams import enough_memory, open_lane
+from engines.image_quality import quality
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from engines.bundle import ModelInput
     from engines.cells import CellFacts, CellRef, Read, Shard
     from engines.decode import DecodeOptions
-    from engines.decode.bmp import BmpBody
-    from engines.decode.codec import Encoded
+    from engines.decode.base import Encoded
+    from engines.decode.file_formats import BmpBody
+    from engines.models.bundle import ModelInput
 
 __all__ = ["DeviceDecoder"]
 

@@ -19,12 +19,12 @@ import PIL
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from engines.decode.codec import DecodeError
+from engines.decode.base import DecodeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from engines.bundle import ModelInput
+    from engines.models.bundle import ModelInput
 
 __all__ = ["PillowCodec", "PillowEncoded"]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from engines.bundle import ModelInput
+    from engines.models.bundle import ModelInput
 
 __all__ = ["resize_into"]
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from engines.decode import usable_cores
-from engines.runtime.available import GPU_RUNTIMES, RUNTIMES, choose, choose_precision
+from engines.runtime.availability import GPU_RUNTIMES, RUNTIMES, choose, choose_precision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
+    from engines.models.bundle import ModelBundle
 
 __all__ = [
     "DEFAULT_BATCH",
@@ -113,13 +113,13 @@ def open_runtime(
 
         return OpenVINORuntime(bundle, options, sample)
     if name == "torch-cuda":
-        from engines.runtime.cuda import TorchCudaRuntime
+        from engines.runtime.torch_cuda import TorchCudaRuntime
 
         return TorchCudaRuntime(bundle, options, sample=sample)
     if name in GPU_RUNTIMES:
         from engines.runtime.tensorrt import open_cached
 
         return open_cached(name, bundle, options, progress, sample)
-    from engines.runtime.torch import TorchRuntime
+    from engines.runtime.torch_cpu import TorchRuntime
 
     return TorchRuntime(bundle, options)

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import openvino
 
-from engines.export import onnx_from_bundle
-from engines.mixed import kept_in_fp32, with_exceptions
+from engines.mixed_precision.policy import kept_in_fp32, with_exceptions
+from engines.models.onnx_export import onnx_from_bundle
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from engines.bundle import ModelBundle
     from engines.cells import Batch, Scores
+    from engines.models.bundle import ModelBundle
     from engines.runtime import RuntimeOptions
 
 __all__ = ["OpenVINORuntime", "precisions"]

@@ -6,24 +6,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from engines.cache import EngineOptions, discard, engine_for
 from engines.errors import EngineBuildError
-from engines.export import OUTPUTS
-from engines.flavours import open_flavour
-from engines.inspection import loaded_plan
-from engines.mixed import with_exceptions
-from engines.runtime.device import Bound, DeviceRuntime
-from engines.tensorrt_log import errors_of
+from engines.mixed_precision.policy import with_exceptions
+from engines.models.onnx_export import OUTPUTS
+from engines.runtime.in_flight import Bound, DeviceRuntime
+from engines.tensorrt.engine_cache import EngineOptions, discard, engine_for
+from engines.tensorrt.inspector import loaded_plan
+from engines.tensorrt.logger import errors_of
+from engines.tensorrt.versions import open_flavour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from engines.bundle import ModelBundle
     from engines.cells import Batch
-    from engines.engine_store import Engine
-    from engines.flavours import Installed
-    from engines.lanes import Lane
+    from engines.hardware.cuda_streams import Lane
+    from engines.models.bundle import ModelBundle
     from engines.runtime import BuildProgress, RuntimeOptions
+    from engines.tensorrt.engine_store import Engine
+    from engines.tensorrt.versions import Installed
 
 __all__ = ["TensorRTRuntime", "open_cached", "open_engine"]
 

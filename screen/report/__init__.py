@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from screen.report.make import Report, ReportOptions, write_report
+from screen.report.build import Report, ReportOptions, write_report
 
 __all__ = ["Report", "ReportOptions", "write_report"]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from engines.cells import Batch, CellFacts, CellRef, Scores, Shard
 from engines.files import discard_scratch, whole_file
 from engines.parity import pixel_agreement, score_agreement
-from engines.trust import positives, probabilities
+from engines.uncertainty import positives, probabilities
 
 REFS = tuple(CellRef(name, "slide") for name in "abc")
 

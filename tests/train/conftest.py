@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from train.__main__ import cli
+from train.cli.commands import cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from engines.bundle import ModelBundle
 from engines.errors import ResultsError, SourceError, UserError
-from engines.network import folded_graph, network_from_bundle, serving_graph
-from train.half import settle_in_bfloat16
+from engines.models.bundle import ModelBundle
+from engines.models.serving_graph import folded_graph, network_from_bundle, serving_graph
+from train.export.half_precision import settle_in_bfloat16
 
 
 def weights_of(folder):
@@ -119,7 +119,7 @@ def held_out_by(folder):
 def test_killed_and_run_again_equals_never_killed(bundle, cells, small, command, tmp_path):
     """SIGKILL after the first epoch costs no number of the result."""
     out = tmp_path / "killed"
-    arguments = [sys.executable, "-m", "train", "fit", str(cells), "--out", str(out), *small]
+    arguments = [sys.executable, "-m", "train.cli", "fit", str(cells), "--out", str(out), *small]
     process = subprocess.Popen(
         arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ}
     )

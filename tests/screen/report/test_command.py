@@ -8,8 +8,8 @@ import sys
 import pytest
 from made_results import make_results
 
-from screen import cli
-from screen.results import is_report
+from screen.cli import main as cli
+from screen.results.folder import is_report
 
 
 @pytest.fixture

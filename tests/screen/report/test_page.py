@@ -14,9 +14,9 @@ from made_results import HEIGHT, WIDTH, cell, draw, fault, make_results
 from PIL import Image
 
 from engines.errors import ResultsError, SourceError
-from screen.report import ReportOptions, make, write_report
-from screen.report.text import LONGEST
-from screen.results import ResultsFolder, is_report
+from screen.report import ReportOptions, build, write_report
+from screen.report.formatting import LONGEST
+from screen.results.folder import ResultsFolder, is_report
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -125,7 +125,7 @@ def test_pictures_stop_where_the_file_would_grow_too_large(
     out = make_results(tmp_path / "out", drawn_cells, source=tmp_path / "cells")
     whole = write_report(ReportOptions(results=out))
     pictures = [len(each["image"]) for each in data(whole.path.read_text())["cells"]]
-    monkeypatch.setattr(make, "MOST_BYTES", whole.size - sum(pictures[6:]))
+    monkeypatch.setattr(build, "MOST_BYTES", whole.size - sum(pictures[6:]))
 
     done = write_report(ReportOptions(results=out))
 
@@ -283,7 +283,7 @@ def test_a_file_of_someone_else_is_not_replaced(drawn_cells, tmp_path):
 def test_a_model_of_three_classes_without_a_positive_one(three_classes, tmp_path):
     """A real run of it: no shares, no calls, the likeliest class's probability."""
     import screen
-    from screen.report.scan import BINS
+    from screen.report.content.scan import BINS
 
     draw(tmp_path / "cells", [cell(f"a/{n}.png", "a") for n in range(6)])
     list(
@@ -350,7 +350,7 @@ def test_the_most_suspicious_are_the_top_cells_of_the_table(ran, drawn_cells, da
 
 def test_a_report_does_not_outlive_the_tables_it_tells_of(ran, drawn_cells):
     """A finished run repeated leaves it; with other thresholds, the slides' flags are others."""
-    from screen.flags import Thresholds
+    from screen.summary.flags import Thresholds
 
     out = ran()
     report = write_report(ReportOptions(results=out)).path

@@ -14,21 +14,21 @@ from hypothesis import strategies as st
 from made_results import cell, fault, make_results
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from engines.bundle import ModelInput
 from engines.decode.geometry import placement
 from engines.errors import ResultsError
-from screen.report.evidence import common_scale, packed
-from screen.report.fields import Fields
-from screen.report.judged import Judged
-from screen.report.labels import FOREIGN, UNKNOWN, open_labels
-from screen.report.leaders import Leaders
-from screen.report.page import SCRIPTS, asset, embedded
-from screen.report.rows import CellRows
-from screen.report.scan import GALLERIES, SAMPLE_CELLS, scan
-from screen.report.select import choose
-from screen.report.text import LONGEST, p_value, shown
-from screen.report.thumbnails import overlay_box
-from screen.results import ResultsFolder
+from engines.models.bundle import ModelInput
+from engines.sources.labels import FOREIGN, UNKNOWN, open_labels
+from screen.report.content.accuracy import Judged
+from screen.report.content.cell_reader import CellRows
+from screen.report.content.columns import Fields
+from screen.report.content.evidence import common_scale, packed
+from screen.report.content.galleries import choose
+from screen.report.content.leaders import Leaders
+from screen.report.content.pictures import overlay_box
+from screen.report.content.scan import GALLERIES, SAMPLE_CELLS, scan
+from screen.report.formatting import LONGEST, p_value, shown
+from screen.report.page.html import SCRIPTS, asset, embedded
+from screen.results.folder import ResultsFolder
 
 CLASSES = ("hem", "all")
 
@@ -151,7 +151,7 @@ class Ranked:
 
 def test_places_go_to_every_slide_first_and_then_to_the_urgent(monkeypatch):
     """Each slide's best cell is shown before any slide's second; then the first slides' rest."""
-    monkeypatch.setattr("screen.report.select.MOST_CELLS", 5)
+    monkeypatch.setattr("screen.report.content.galleries.MOST_CELLS", 5)
     rows = {0: [0, 1, 2], 1: [10, 11, 12], 2: [20, 21, 22]}
     leaders = {name: Ranked({}) for name in GALLERIES} | {"suspicious": Ranked(rows)}
 

@@ -1,0 +1,1 @@
+"""The machine: its GPU, CUDA streams, processor."""

@@ -1,0 +1,169 @@
+"""What the cells really are, where that is known: from a table, or from their names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from posixpath import basename, splitext
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import csv
+
+from engines.errors import ResultsError
+from engines.sources.slide_rule import CNMC_NAME
+from screen.results.folder import native_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["FOREIGN", "UNKNOWN", "Labels", "open_labels"]
+
+UNKNOWN, FOREIGN = -1, -2
+TABLES = (".csv", ".parquet")
+KEYS = ("path", "file")
+SHOWN_COLUMNS = 6
+LABELS_HINT = "name a .csv or .parquet file with the columns path and label, or cnmc"
+
+
+class Labels(Protocol):
+    """Tells what a cell really is."""
+
+    def codes(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """Return each cell's class as an index, ``UNKNOWN``, or ``FOREIGN`` to the model."""
+        ...
+
+
+def open_labels(asked: str, classes: Sequence[str]) -> Labels:
+    """
+    Open labels.
+
+    Args:
+        asked: A CSV or Parquet file with columns ``path`` (or ``file``) and ``label``; ``cnmc``,
+            the end of ``UID_<subject>_<image>_<cell>_<label>``; or a regular expression with a
+            group ``label``, searched in the path.
+        classes: Of the model.
+
+    Raises:
+        ResultsError: If it is none of these, or contradicts itself.
+    """
+    code = {name: index for index, name in enumerate(classes)}
+    if asked == "cnmc":
+        return NameLabels(CNMC_NAME, code, whole_stem=True)
+    if asked.lower().endswith(TABLES):
+        return TableLabels(_read_table(Path(asked)), code)
+    try:
+        pattern = re.compile(asked)
+    except re.error as error:
+        raise ResultsError(
+            f"{asked!r} is not a regular expression: {error}", hint=LABELS_HINT
+        ) from error
+    if "label" not in pattern.groupindex:
+        raise ResultsError(
+            f"{asked!r} is no CSV or Parquet file, nor cnmc, and has no group (?P<label>...)",
+            hint=LABELS_HINT,
+        )
+    return NameLabels(pattern, code)
+
+
+class NameLabels:
+    """Labels that are part of the cells' names."""
+
+    def __init__(
+        self, pattern: re.Pattern[str], code: Mapping[str, int], *, whole_stem: bool = False
+    ) -> None:
+        """Search *pattern* in the path, or match it with all of the name but its extension."""
+        self._pattern = pattern
+        self._code = code
+        self._whole_stem = whole_stem
+
+    def codes(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """Read the names."""
+        return np.array([self._code_of(path) for path in paths], np.int64)
+
+    def _code_of(self, path: str) -> int:
+        """Read one name."""
+        if self._whole_stem:
+            match = self._pattern.fullmatch(splitext(basename(path))[0])
+        else:
+            match = self._pattern.search(path)
+        label = match and match["label"]
+        return UNKNOWN if not label else self._code.get(label, FOREIGN)
+
+
+class TableLabels:
+    """
+    Labels from a table; it is held in memory.
+
+    A key without a folder also finds the one cell of that name in any folder.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, str]], code: Mapping[str, int]) -> None:
+        """
+        Index the rows.
+
+        Raises:
+            ResultsError: If a cell has two labels.
+        """
+        self._codes: dict[str, int] = {}
+        self._found: dict[str, str] = {}
+        for path, label in rows:
+            value = code.get(label, FOREIGN)
+            if self._codes.setdefault(path, value) != value:
+                raise ResultsError(
+                    f"the labels name {path} twice, with different labels", hint="name it once"
+                )
+
+    def codes(self, paths: Sequence[str]) -> NDArray[np.int64]:
+        """
+        Look cells up.
+
+        Raises:
+            ResultsError: If one row would label two cells.
+        """
+        return np.array([self._code_of(path) for path in paths], np.int64)
+
+    def _code_of(self, path: str) -> int:
+        """Look one cell up, by path, then by name."""
+        if path in self._codes:
+            key = path
+        elif (key := basename(path)) not in self._codes:
+            return UNKNOWN
+        if self._found.setdefault(key, path) != path:
+            raise ResultsError(
+                f"the labels' row {key} fits both {self._found[key]} and {path}",
+                hint="write the whole path, relative to the folder of cells, in the column path",
+            )
+        return self._codes[key]
+
+
+def _read_table(path: Path) -> Iterable[tuple[str, str]]:
+    """Return the rows of a table of labels."""
+    try:
+        table = _arrow_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise ResultsError(f"cannot read the labels {path}: {error}", hint=LABELS_HINT) from error
+    key = next((name for name in KEYS if name in table.column_names), None)
+    if key is None or "label" not in table.column_names:
+        columns = ", ".join(table.column_names[:SHOWN_COLUMNS])
+        raise ResultsError(
+            f"{path} has the columns {columns}: path (or file) and label are needed",
+            hint=LABELS_HINT,
+        )
+    texts = [table[name].cast(pa.string()).to_pylist() for name in (key, "label")]
+    return [(path, label) for path, label in zip(*texts, strict=True) if path and label]
+
+
+def _arrow_table(path: Path) -> pa.Table:
+    """Read CSV, all of it as text, or Parquet."""
+    with native_file(path) as file:
+        if path.suffix.lower() == ".parquet":
+            return pq.read_table(file)
+        text = csv.ConvertOptions(
+            column_types=dict.fromkeys((*KEYS, "label"), pa.string()), strings_can_be_null=True
+        )
+        return csv.read_csv(file, convert_options=text)

@@ -1,0 +1,1 @@
+"""TensorRT engines: versions, building, inspection, cache."""

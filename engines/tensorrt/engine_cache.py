@@ -1,0 +1,265 @@
+"""
+EngineKey -> engine: taken from the cache where it is whole and fits, built where it is not.
+
+One process builds at a time per key; a second waits and takes the result.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from engines.errors import EngineBuildError
+from engines.files import sha256_of_file, whole_file
+from engines.hardware.gpu import this_device
+from engines.mixed_precision.policy import settled
+from engines.models.onnx_export import GRAPH_VERSION, onnx_from_bundle
+from engines.tensorrt.builder import RECIPE, PlanOptions, build_plan
+from engines.tensorrt.engine_store import (
+    Engine,
+    EngineKey,
+    engines_folder,
+    list_engines,
+    read_engine,
+    remove_engine,
+    write_engine,
+)
+from engines.tensorrt.inspector import check_inspected, inspected_types
+from engines.tensorrt.versions import choose_flavour
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from engines.cells import Batch
+    from engines.hardware.gpu import Device
+    from engines.mixed_precision.policy import Mixed
+    from engines.models.bundle import ModelBundle
+    from engines.tensorrt.builder import Plan
+    from engines.tensorrt.versions import Flavour, Installed
+
+__all__ = ["DEFAULT_BATCH", "Engine", "EngineKey", "EngineOptions", "discard", "engine_for"]
+
+DEFAULT_BATCH = 256
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """
+    Which engine is wanted.
+
+    Attributes:
+        precision: ``fp16``, ``bf16`` or ``fp32``.
+        batch: Cells per inference.
+        flavour: Of TensorRT, or ``auto``.
+        targets: Build ahead of time for these GPUs (``sm_86``); none: for the GPU at hand, or
+            for all that the flavour knows where there is none.
+        keep_fp32: Modules that stay in float32 in a half engine; None: those that
+            ``engines.mixed_precision.policy`` has found, or finds on the sample.
+    """
+
+    precision: str = "fp16"
+    batch: int = DEFAULT_BATCH
+    flavour: str = "auto"
+    targets: tuple[str, ...] = ()
+    keep_fp32: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """An engine that is wanted, and what it would be built from."""
+
+    bundle: ModelBundle
+    mixed: Mixed | None
+    keep_fp32: tuple[str, ...]
+    key: EngineKey
+    model: Path
+    installed: Installed
+    device: Device | None
+
+
+def engine_for(
+    bundle: ModelBundle,
+    options: EngineOptions,
+    *,
+    sample: Sequence[Batch] = (),
+    progress: Callable[[float, str], None] | None = None,
+    say: Callable[[str], None] = log.info,
+) -> Engine:
+    """
+    Return an engine for *bundle* that fits, building it if the cache has none.
+
+    Args:
+        bundle: The model.
+        options: Which engine.
+        sample: Decoded cells: a half engine's exceptions are found on them if none are known.
+        progress: Called while it builds, with the share done (0 to 1) and the phase.
+        say: Takes one line about each thing that a user would want to know: why it is built.
+
+    Raises:
+        BackendMissingError: If no flavour of TensorRT will do.
+        EngineBuildError: If the build fails.
+    """
+    wanted = _wanted(bundle, options, settled(bundle, options.precision, sample, say=say))
+    if (ready := _ahead_of_time(wanted)) is not None:
+        return ready
+    with _locked(wanted.key, say):
+        ready, why = _ready(wanted.key)
+        if ready is not None:
+            return ready
+        say(f"building an engine, once ({_label(wanted.key)}): {why}")
+        return _built(wanted, progress)
+
+
+def discard(engine: Engine, why: str, say: Callable[[str], None] = log.info) -> None:
+    """Remove an engine that did not load, so that the next ``engine_for`` builds it anew."""
+    say(f"the engine {engine.key.short} is discarded: {why}")
+    with _locked(engine.key, say):
+        remove_engine(engine)
+
+
+def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) -> _Wanted:
+    """Settle flavour and place, export the model, and make the key."""
+    device = this_device()
+    installed = choose_flavour(options.flavour, device, ahead_of_time=bool(options.targets)).value
+    targets = _targets(installed.flavour, options.targets, device)
+    keep_fp32 = options.keep_fp32
+    if keep_fp32 is None:
+        keep_fp32 = mixed.keep_fp32 if mixed else ()
+    model = onnx_from_bundle(bundle, precision=options.precision, keep_fp32=keep_fp32)
+    here = device if not targets else None
+    key = EngineKey(
+        weights_sha256=sha256_of_file(bundle.weights),
+        onnx_sha256=sha256_of_file(model),
+        graph_version=GRAPH_VERSION,
+        recipe=RECIPE,
+        precision=options.precision,
+        batch=options.batch,
+        flavour=installed.flavour.name,
+        flavour_version=installed.version,
+        gpu=here.name if here else None,
+        compute_capability=here.compute_capability if here else None,
+        driver=here.driver if here else None,
+        targets=targets,
+    )
+    return _Wanted(bundle, mixed, keep_fp32, key, model, installed, device)
+
+
+def _targets(flavour: Flavour, asked: tuple[str, ...], device: Device | None) -> tuple[str, ...]:
+    """Order the GPUs to build for; with none asked for and none here, all that there can be."""
+    if unknown := sorted(set(asked) - set(flavour.targets)):
+        able = f"it can for {', '.join(flavour.targets)}" if flavour.targets else "it never can"
+        raise EngineBuildError(
+            f"{flavour.name} cannot build ahead of time for {', '.join(unknown)}: {able}",
+            hint="leave --for out on the machine with that GPU, and use --flavour tensorrt there",
+        )
+    wanted = asked or (flavour.targets if device is None else ())
+    return tuple(target for target in flavour.targets if target in wanted)
+
+
+def _ahead_of_time(wanted: _Wanted) -> Engine | None:
+    """Return a whole engine built ahead of time for GPUs that this one is among."""
+    if wanted.device is None or wanted.key.targets:
+        return None
+    for engine in list_engines():
+        if engine.key.takes(wanted.key, wanted.device) and engine.fault is None:
+            return engine
+    return None
+
+
+def _ready(key: EngineKey) -> tuple[Engine | None, str]:
+    """Return the cached engine if it is whole and this very key's, else why there is none."""
+    record = engines_folder() / f"{key.digest}.json"
+    if not record.exists():
+        return None, _nearest(key)
+    try:
+        engine = read_engine(record)
+    except ValueError as error:
+        return None, str(error)
+    if differences := key.differences(engine.key):
+        return None, f"the record under its name is another's: {'; '.join(differences)}"
+    if (fault := engine.fault) is not None:
+        return None, fault
+    return engine, ""
+
+
+def _nearest(key: EngineKey) -> str:
+    """Say what keeps the most similar engine of this model from being used."""
+    others = [
+        engine.key
+        for engine in list_engines()
+        if (engine.key.weights_sha256, engine.key.precision) == (key.weights_sha256, key.precision)
+    ]
+    if not others:
+        return f"there is none in {key.precision} for this model yet"
+    return min(("; ".join(key.differences(other)) for other in others), key=len)
+
+
+def _built(wanted: _Wanted, progress: Callable[[float, str], None] | None) -> Engine:
+    """Build, keep the timings, read the plan back if it can be, and write plan and record."""
+    timings = _timings_path(wanted.key)
+    plan = build_plan(
+        wanted.model,
+        wanted.installed,
+        PlanOptions(batch=wanted.key.batch, targets=wanted.key.targets),
+        timings=timings.read_bytes() if timings.exists() else b"",
+        progress=progress,
+    )
+    if plan.timings:
+        with whole_file(timings) as scratch:
+            scratch.write_bytes(plan.timings)
+    return write_engine(wanted.key, plan.serialized, _facts(wanted, plan))
+
+
+def _facts(wanted: _Wanted, plan: Plan) -> dict[str, Any]:
+    """Say of a plan what its key does not."""
+    device, inspected = wanted.device, None
+    if device is not None and (not wanted.key.targets or device.target in wanted.key.targets):
+        inspected = inspected_types(wanted.installed, plan.serialized)
+        check_inspected(inspected, plan.types.convolutions)
+    return {
+        "built": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seconds": round(plan.seconds, 3),
+        "bundle": {"sha256": wanted.bundle.sha256, "architecture": wanted.bundle.architecture},
+        "keep_fp32": list(wanted.keep_fp32),
+        "mixed": asdict(wanted.mixed) if wanted.mixed else None,
+        "types": {**asdict(plan.types), "half_share": round(plan.types.half_share, 4)},
+        "inspected": inspected,
+    }
+
+
+def _timings_path(key: EngineKey) -> Path:
+    """Name the timing cache after what timings depend on, shared by all models."""
+    of = replace(
+        key, weights_sha256="", onnx_sha256="", graph_version=0, recipe=0, precision="", batch=0
+    )
+    return engines_folder() / f"{of.digest}.timings"
+
+
+@contextmanager
+def _locked(key: EngineKey, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the key's lock; it is let go when the process ends, however it ends."""
+    lock = FileLock(engines_folder() / f"{key.digest}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say("another process is building this engine; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _label(key: EngineKey) -> str:
+    """Name an engine for a person."""
+    return (
+        f"{key.precision}, batch {key.batch}, {key.flavour} {key.flavour_version}, {key.made_for}"
+    )

@@ -1,0 +1,175 @@
+"""The ways TensorRT comes: what differs between them is one table; everything else is one path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from engines.errors import BackendMissingError
+from engines.registry import Choice
+
+if TYPE_CHECKING:
+    from engines.hardware.gpu import Device
+
+__all__ = [
+    "FLAVOURS",
+    "FLAVOUR_NAMES",
+    "Flavour",
+    "Installed",
+    "choose_flavour",
+    "installed_flavours",
+    "open_flavour",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flavour:
+    """
+    A package that builds and runs plans, in a range of versions that behave alike.
+
+    Attributes:
+        name: As asked for with ``--flavour``.
+        module: What is imported.
+        extra: Of slidescreen's own package: it brings this one along.
+        first: The first version of the range, inclusive.
+        below: The end of the range, exclusive.
+        typing_flag: Whether a strongly typed network has to be asked for.
+        timing_cache: Whether timings are worth keeping.
+        targets: The GPUs it builds for with no GPU at hand, as ``sm_86``; none if it cannot.
+    """
+
+    name: str
+    module: str
+    extra: str
+    first: tuple[int, int]
+    below: tuple[int, int]
+    typing_flag: bool = False
+    timing_cache: bool = True
+    targets: tuple[str, ...] = ()
+
+
+FLAVOURS = (
+    Flavour(
+        name="tensorrt",
+        module="tensorrt",
+        extra="tensorrt",
+        first=(10, 12),
+        below=(11, 0),
+        typing_flag=True,
+    ),
+    Flavour(name="tensorrt", module="tensorrt", extra="tensorrt", first=(11, 0), below=(12, 0)),
+    Flavour(
+        name="tensorrt-rtx",
+        module="tensorrt_rtx",
+        extra="rtx",
+        first=(1, 4),
+        below=(1, 7),
+        timing_cache=False,
+        targets=("sm_80", "sm_86", "sm_89", "sm_120"),
+    ),
+    Flavour(
+        name="tensorrt-rtx",
+        module="tensorrt_rtx",
+        extra="rtx",
+        first=(1, 7),
+        below=(2, 0),
+        timing_cache=False,  # deprecated there: its operations do nothing
+        targets=("sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),  # on sm_75, no float32 products
+    ),
+)
+FLAVOUR_NAMES = tuple(dict.fromkeys(flavour.name for flavour in FLAVOURS))
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A flavour that is here: its row of the table, its module, its version."""
+
+    flavour: Flavour
+    trt: Any
+    version: str
+
+
+def open_flavour(name: str) -> Installed:
+    """
+    Import a flavour.
+
+    Raises:
+        BackendMissingError: If its package is absent, does not load, or has a version that is in
+            no row of the table.
+    """
+    rows = [flavour for flavour in FLAVOURS if flavour.name == name]
+    if not rows:
+        raise BackendMissingError(
+            f"there is no flavour {name!r} of TensorRT", hint=f"choose {' or '.join(FLAVOUR_NAMES)}"
+        )
+    hint = f"pip install slidescreen[{rows[0].extra}]"
+    if find_spec(rows[0].module) is None:
+        raise BackendMissingError(f"{name} needs the package {rows[0].module}", hint=hint)
+    try:
+        trt = import_module(rows[0].module)
+        version = str(trt.__version__)
+        number = tuple(int(part) for part in version.split(".")[:2])
+    except (ImportError, OSError, AttributeError, ValueError) as error:
+        raise BackendMissingError(
+            f"the package {rows[0].module} does not load: {error}", hint=hint
+        ) from error
+    for row in rows:
+        if row.first <= number < row.below:
+            return Installed(row, trt, version)
+    lowest, highest = rows[0].first, rows[-1].below
+    raise BackendMissingError(
+        f"{rows[0].module} {version} is not supported:"
+        f" at least {lowest[0]}.{lowest[1]} and below {highest[0]} is",
+        hint=hint,
+    )
+
+
+def installed_flavours() -> list[Installed]:
+    """Return the flavours that load here, in the order of preference."""
+    found = []
+    for name in FLAVOUR_NAMES:
+        try:
+            found.append(open_flavour(name))
+        except BackendMissingError:
+            continue
+    return found
+
+
+def choose_flavour(
+    asked: str = "auto", device: Device | None = None, *, ahead_of_time: bool = False
+) -> Choice[Installed]:
+    """
+    Pick a flavour for this GPU, or one that builds without.
+
+    Args:
+        asked: A flavour's name, or ``auto``.
+        device: The GPU at hand, if there is one.
+        ahead_of_time: Whether the plan is for other GPUs than this.
+
+    Raises:
+        BackendMissingError: If the one asked for is absent, or none of those here will do.
+    """
+    if asked != "auto":
+        return Choice(open_flavour(asked), "asked for")
+    for here in installed_flavours():
+        if device is None or ahead_of_time:
+            if here.flavour.targets:
+                return Choice(here, "it builds ahead of time")
+        elif not here.flavour.targets or device.target in here.flavour.targets:
+            return Choice(here, f"it is installed and takes {device.target}")
+    raise _none_fits(device, ahead_of_time=ahead_of_time)
+
+
+def _none_fits(device: Device | None, *, ahead_of_time: bool) -> BackendMissingError:
+    """Say which package would do."""
+    if device is None or ahead_of_time:
+        return BackendMissingError(
+            "building an engine without its GPU needs the package tensorrt_rtx",
+            hint="pip install slidescreen[rtx]",
+        )
+    return BackendMissingError(
+        f"no flavour of TensorRT that takes this GPU ({device.name}, {device.target}) is installed",
+        hint="pip install slidescreen[tensorrt]",
+    )

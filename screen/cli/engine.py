@@ -1,0 +1,227 @@
+"""The commands about engines; with the other cli modules, what prints."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from engines.models.bundle import DEFAULT_BUNDLE
+from engines.sources.names import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["engine"]
+
+DONE, FAILED = 0, 1
+KEY = click.argument("key")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+CELLS = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group()
+def engine() -> None:
+    """
+    Build TensorRT engines, and look after those that are kept.
+
+    A run on a GPU builds what it needs by itself. KEY is the beginning of an engine's key.
+
+    \b
+    Example:
+      slidescreen engine build --precision fp16 --batch 256 --for sm_89 --cells cells
+      slidescreen engine list
+    """
+
+
+@engine.command()
+@click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option(
+    "--precision",
+    type=click.Choice(["fp16", "bf16", "fp32"]),
+    default="fp16",
+    show_default=True,
+    help="What the network computes in; its input and head are float32 in any case.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 4096),
+    default=256,
+    show_default=True,
+    help="Cells per inference: the one batch size that the engine takes.",
+)
+@click.option(
+    "--flavour",
+    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+    default="auto",
+    show_default=True,
+    help="Which package builds.",
+)
+@click.option(
+    "--for",
+    "targets",
+    metavar="SM,...",
+    help="Build ahead of time for these GPUs, such as sm_86,sm_89,sm_120; needs no GPU.",
+)
+@click.option(
+    "--cells",
+    type=CELLS,
+    help="Real cells, to find what half precision has to leave to float32.",
+)
+def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any) -> int:
+    """
+    Build an engine of BUNDLE (by default the model that ships), or take it from the cache.
+
+    \b
+    Example:
+      slidescreen engine build --precision fp16 --batch 256
+      slidescreen engine build my-model --for sm_86,sm_89,sm_120 --cells cells
+    """
+    from engines.models.bundle import ModelBundle
+    from engines.tensorrt.engine_cache import EngineOptions, engine_for
+    from screen.cli.announce import engines_announced
+    from screen.cli.tables import engine_line
+    from screen.engine_verify import exceptions_from
+
+    model = ModelBundle.load(bundle)
+    asked = tuple(filter(None, (targets or "").replace(" ", "").split(",")))
+    with engines_announced(_say):
+        if cells is not None:
+            exceptions_from(cells, model, options["precision"])
+        with _bar() as progress:
+            made = engine_for(model, EngineOptions(targets=asked, **options), progress=progress)
+    click.echo(made.key.digest)
+    _say(engine_line(made))
+    return DONE
+
+
+@engine.command(name="list")
+@AS_JSON
+def list_command(*, as_json: bool) -> int:
+    """
+    List the engines that are kept, the newest first.
+
+    \b
+    Example:
+      slidescreen engine list
+    """
+    from engines.tensorrt.engine_store import list_engines
+    from screen.cli.tables import as_json as record_of
+    from screen.cli.tables import list_table
+
+    found = list_engines()
+    if as_json:
+        click.echo(json.dumps([record_of(one) for one in found]))
+        return DONE
+    Console().print(list_table(found))
+    return DONE
+
+
+@engine.command()
+@KEY
+@AS_JSON
+def show(key: str, *, as_json: bool) -> int:
+    """
+    Show the record of the engine KEY: what it was built from, its types, what is kept in float32.
+
+    \b
+    Example:
+      slidescreen engine show 4b5e5ef5
+    """
+    from engines.tensorrt.engine_store import find_engine
+    from screen.cli.tables import as_json as record_of
+    from screen.cli.tables import record_table
+
+    found = find_engine(key)
+    if as_json:
+        click.echo(json.dumps(record_of(found)))
+        return DONE
+    Console().print(record_table(found))
+    return DONE
+
+
+@engine.command()
+@KEY
+@click.option("--cells", type=CELLS, required=True, help="A folder of real cells.")
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_BUNDLE,
+    show_default="the one that ships",
+    help="The bundle that it was built from.",
+)
+@click.option(
+    "--count",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="Cells to check on, spread over the folder.",
+)
+def verify(key: str, cells: Path, model: Path, count: int) -> int:
+    """
+    Hold the engine KEY against FP32 PyTorch on real cells.
+
+    With no GPU that can run it, its plan, its types and its arithmetic (by PyTorch with the same
+    casts) are checked, and what could not be is said. Exits 1 if anything failed.
+
+    \b
+    Example:
+      slidescreen engine verify 4b5e5ef5 --cells cells
+    """
+    from engines.models.bundle import ModelBundle
+    from engines.tensorrt.engine_store import find_engine
+    from screen.cli.announce import engines_announced
+    from screen.cli.tables import findings_table
+    from screen.engine_verify import cells_of, held_against
+
+    found, bundle = find_engine(key), ModelBundle.load(model)
+    with engines_announced(_say):
+        batches = cells_of(cells, bundle, count, found.key.batch)
+        findings = list(held_against(found, bundle, batches))
+    Console().print(findings_table(findings))
+    return FAILED if any(finding.outcome == "failed" for finding in findings) else DONE
+
+
+@engine.command()
+@KEY
+def remove(key: str) -> int:
+    """
+    Remove the engine KEY; a run that needs it builds it again.
+
+    \b
+    Example:
+      slidescreen engine remove 4b5e5ef5
+    """
+    from engines.tensorrt.engine_store import find_engine, remove_engine
+    from screen.cli.tables import engine_line
+
+    found = find_engine(key)
+    remove_engine(found)
+    _say(f"removed {engine_line(found)}")
+    return DONE
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[float, str], None] | None]:
+    """Draw a progress bar of a build on a terminal; elsewhere nothing."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console, transient=True) as drawn:
+        task = drawn.add_task("", total=1.0, visible=False)
+        yield lambda share, phase: drawn.update(
+            task, completed=share, description=printable(phase), visible=True
+        )
+
+
+def _say(line: str) -> None:
+    """Print a line for the person, not for the pipe."""
+    click.echo(printable(line), err=True)

@@ -1,0 +1,66 @@
+"""The command that makes the report; with the other cli modules, what prints."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engines.sources.names import printable
+
+if TYPE_CHECKING:
+    from screen.report import Report
+
+__all__ = ["made_report", "report", "report_line"]
+
+
+@click.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    show_default="report.html in RESULTS",
+    help="The file to write.",
+)
+@click.option(
+    "--labels",
+    help="What the cells are, if it is known: a CSV or Parquet file (path, label), cnmc, or a "
+    "regular expression with (?P<label>...); adds accuracy, confusion and reliability.",
+)
+@click.option(
+    "--source",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The folder of cells, if it was moved since.",
+)
+def report(results: Path, out: Path | None, labels: str | None, source: Path | None) -> int:
+    """
+    Write the report of RESULTS: one HTML file that opens from disk and needs no network.
+
+    \b
+    Example:
+      slidescreen report results
+      slidescreen report results --labels labels.csv --out labelled.html
+    """
+    made = made_report(results=results, out=out, labels=labels, source=source)
+    click.echo(report_line(made))
+    return 0
+
+
+def made_report(**options: Any) -> Report:
+    """Write a report, as ``ReportOptions`` say, without Pillow's remarks on what it draws."""
+    from screen.report import ReportOptions, write_report
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        return write_report(ReportOptions(**options))
+
+
+def report_line(made: Report) -> str:
+    """Say where it is, and how many of the cells in it have a picture."""
+    pictures = made.pictures
+    return (
+        f"{printable(str(made.path))}: {made.size / 1e6:.1f} MB, "
+        f"{pictures.drawn:,} of {pictures.wanted:,} chosen cells with a picture"
+    )

@@ -1,0 +1,145 @@
+"""What the user asked for, and what it comes to on this machine, each with its reason."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import engines.decode
+import engines.runtime
+from engines.decode import usable_cores
+from engines.models.bundle import DEFAULT_BUNDLE
+from engines.registry import Choice
+from engines.runtime import GPU_RUNTIMES, default_batch
+from engines.sources.slide_rule import SlideRule
+from screen.summary.flags import Thresholds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = ["RunOptions", "Settings", "settle"]
+
+AUTO = "auto"
+SHARD_CELLS = 4096  # a crash costs at most these: under a minute on two cores
+SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its last costs < 1%
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """
+    What the user asked for.
+
+    Attributes:
+        source: Folder of cells.
+        out: Results folder.
+        model: Bundle.
+        decoder: ``auto``, ``dali`` or ``pillow``.
+        decode_on: ``auto``, ``cpu`` or ``gpu``.
+        runtime: ``auto``, or one of ``engines.runtime.RUNTIMES``.
+        precision: ``auto``, or one of ``engines.runtime.PRECISIONS``.
+        batch: Cells per inference; None for the runtime's best.
+        shard_cells: Cells per part file; None for at least 64 batches.
+        threads: Processor threads; None for all cores.
+        max_pixels: An image of more is not decoded.
+        slide: How a cell's slide is told from its path.
+        coverage: How often prediction sets are to hold the true class.
+        thresholds: From where slides are flagged; they change no cell's row.
+        restart: Whether to discard an earlier run in *out*.
+    """
+
+    source: Path
+    out: Path
+    model: Path = DEFAULT_BUNDLE
+    decoder: str = AUTO
+    decode_on: str = AUTO
+    runtime: str = AUTO
+    precision: str = AUTO
+    batch: int | None = None
+    shard_cells: int | None = None
+    threads: int | None = None
+    max_pixels: int = 25_000_000
+    slide: SlideRule = field(default_factory=SlideRule)
+    coverage: float = 0.95
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    restart: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that mean nothing."""
+        for name in ("batch", "shard_cells", "threads", "max_pixels"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if not 0 < self.coverage < 1:
+            raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What will run; the choices that were not the user's say why."""
+
+    decoder: Choice[str]
+    decode_on: Choice[str]
+    runtime: Choice[str]
+    precision: Choice[str]
+    batch: Choice[int]
+    shard_cells: Choice[int]
+    threads: Choice[int]
+
+    def record(self) -> dict[str, Any]:
+        """Return what run.json keeps."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Settings:
+        """Read it back."""
+        before = {"decode_on": {"value": "cpu", "reason": "there was no other way"}}
+        return cls(**{name: Choice(**choice) for name, choice in {**before, **record}.items()})
+
+    def contradiction(self, options: RunOptions) -> tuple[str, Any, Any] | None:
+        """Return name, value here and value asked of the first choice *options* make otherwise."""
+        for name, choice in self.record().items():
+            asked = getattr(options, name)
+            if name != "threads" and asked not in (AUTO, None, choice["value"]):
+                return name, choice["value"], asked
+        return None
+
+    def again(self, options: RunOptions) -> Settings:
+        """
+        Return the same settings for another start, but for threads, which change no row.
+
+        Raises:
+            BackendMissingError: If any of it does not work here any more.
+        """
+        named = {name: choice["value"] for name, choice in self.record().items()}
+        now = settle(replace(options, **{**named, "threads": options.threads}))
+        return replace(self, threads=now.threads)
+
+
+def settle(options: RunOptions) -> Settings:
+    """
+    Settle every choice left open by what works here.
+
+    Raises:
+        BackendMissingError: If what was asked for by name does not work here.
+    """
+    runtime = engines.runtime.choose(options.runtime)
+    decoder = engines.decode.choose(options.decoder)
+    batch = _number(options.batch, default_batch(runtime.value), "the default of this runtime")
+    least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
+    return Settings(
+        decoder=decoder,
+        decode_on=engines.decode.choose_device(
+            decoder.value, options.decode_on, model_on_gpu=runtime.value in GPU_RUNTIMES
+        ),
+        runtime=runtime,
+        precision=engines.runtime.choose_precision(runtime.value, options.precision),
+        batch=batch,
+        shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
+        threads=_number(options.threads, usable_cores(), "all cores"),
+    )
+
+
+def _number(asked: int | None, default: int, why: str) -> Choice[int]:
+    """Take the user's number, or the default."""
+    return Choice(default, why) if asked is None else Choice(asked, "asked for")

@@ -1,0 +1,107 @@
+"""The cells of a results folder, streamed in the order of the plan, and single rows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engines.errors import ResultsError
+from screen.results.folder import (
+    FINGERPRINT_KEY,
+    ResultsFolder,
+    native_file,
+    open_results,
+    read_footer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+__all__ = ["AGAIN_HINT", "CellRows", "require_mark"]
+
+BATCH_ROWS = 65_536
+AGAIN_HINT = "run the same command again to the end, then make the report"
+
+
+@dataclass(frozen=True, slots=True)
+class CellRows:
+    """
+    The parts of a run that is done.
+
+    Attributes:
+        parts: Their files, in order.
+        starts: The number of the first row of each, and last the number of rows in all.
+        schema: Of every part.
+    """
+
+    parts: tuple[Path, ...]
+    starts: tuple[int, ...]
+    schema: pa.Schema
+
+    @classmethod
+    def of(cls, results: ResultsFolder, record: dict[str, Any]) -> CellRows:
+        """
+        Open the parts that run.json speaks of.
+
+        Raises:
+            ResultsError: If a part is damaged or of another run, or some are missing.
+        """
+        data = open_results(results.path)
+        parts = tuple(Path(name) for name in data.files)
+        footers = [read_footer(part) for part in parts]
+        for part, footer in zip(parts, footers, strict=True):
+            require_mark(part, footer.metadata, record)
+        starts = np.cumsum([0, *(footer.num_rows for footer in footers)]).tolist()
+        if starts[-1] != record["counts"]["cells"]:
+            raise ResultsError(
+                f"{results.path} holds {starts[-1]:,} cells, its run.json counts "
+                f"{record['counts']['cells']:,}",
+                hint=AGAIN_HINT,
+            )
+        return cls(parts, tuple(starts), data.schema)
+
+    def __len__(self) -> int:
+        """Count the cells."""
+        return self.starts[-1]
+
+    def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the number of the first row of some rows, and their *columns*."""
+        for part, start in zip(self.parts, self.starts, strict=False):
+            with native_file(part) as file, pq.ParquetFile(file) as table:
+                row = start
+                for batch in table.iter_batches(BATCH_ROWS, columns=list(columns)):
+                    yield row, batch
+                    row += len(batch)
+
+    def take(self, rows: Sequence[int], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield *columns* of the given rows, which ascend, in that order, a few at a time."""
+        wanted = np.asarray(rows, np.int64)
+        for part, (start, end) in zip(self.parts, pairwise(self.starts), strict=True):
+            if not np.any((wanted >= start) & (wanted < end)):
+                continue
+            only = type(self)((part,), (start, end), self.schema)
+            for first, batch in only.batches(columns):
+                here = wanted[(wanted >= first) & (wanted < first + len(batch))]
+                if len(here):
+                    yield batch.take(pa.array(here - first))
+
+
+def require_mark(table: Path, metadata: Any, record: dict[str, Any]) -> None:
+    """
+    Refuse a table of another run.
+
+    Raises:
+        ResultsError: If its mark is not that of run.json.
+    """
+    mark = record["fingerprint"]["digest"].encode()
+    if (metadata or {}).get(FINGERPRINT_KEY) != mark:
+        raise ResultsError(
+            f"{table} does not belong to the run that run.json speaks of",
+            hint="screen again into a new folder; a report of mixed results would mislead",
+        )

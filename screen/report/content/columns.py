@@ -1,0 +1,95 @@
+"""What a set of results says of its cells: which columns there are, and what they mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engines.models.bundle import ModelInput
+from screen.results.parts import EVIDENCE_KEY, class_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import pyarrow as pa
+
+__all__ = ["QUALITY", "Fields"]
+
+QUALITY = ("focus", "exposure", "clipped", "foreground", "stain_shift")
+NO_COLOUR = (0.5, 0.5, 0.5)  # what a ModelInput must have and a rectangle does not depend on
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fields:
+    """
+    The model's classes and the columns of its results.
+
+    Attributes:
+        classes: In the order of the columns.
+        positive: The class a screen looks for, or None.
+        threshold: The probability from which it is called, or None.
+        present: The columns of a cell.
+        evidence: Height and width of an evidence map, in places; None if there is none.
+        input: How a crop became the model's input; None in results older than this record.
+        ood_level: A cell with a p-value up to this is out of distribution; None without trust data.
+    """
+
+    classes: tuple[str, ...]
+    positive: str | None
+    threshold: float | None
+    present: frozenset[str]
+    evidence: tuple[int, int] | None
+    input: ModelInput | None
+    ood_level: float | None
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any], schema: pa.Schema) -> Fields:
+        """Read them from run.json and the parts' schema."""
+        model = record["model"]
+        present = frozenset(schema.names)
+        return cls(
+            classes=tuple(model["classes"]),
+            positive=model["positive"],
+            threshold=model["threshold"],
+            present=present,
+            evidence=_evidence_shape(schema) if "evidence" in present else None,
+            input=_model_input(model.get("input")),
+            ood_level=record.get("flags", {}).get("ood_level"),
+        )
+
+    @property
+    def probabilities(self) -> list[str]:
+        """The column of each class's probability."""
+        return [f"prob_{name}" for name in class_columns(self.classes)]
+
+    @property
+    def positive_index(self) -> int | None:
+        """Where the positive class stands among the classes."""
+        return None if self.positive is None else self.classes.index(self.positive)
+
+    def those_present(self, names: Iterable[str]) -> list[str]:
+        """Return the columns among *names* that these results have."""
+        return [name for name in names if name in self.present]
+
+
+def _evidence_shape(schema: pa.Schema) -> tuple[int, int] | None:
+    """Return the height and width that the parts state, if they do and it is the column's."""
+    said = (schema.metadata or {}).get(EVIDENCE_KEY)
+    if said is None:
+        return None
+    shape: dict[str, int] = json.loads(said)
+    return shape["height"], shape["width"]
+
+
+def _model_input(said: Mapping[str, Any] | None) -> ModelInput | None:
+    """Return the geometry of the model's input."""
+    if said is None:
+        return None
+    return ModelInput(
+        height=said["height"],
+        width=said["width"],
+        fit=said["fit"],
+        mean=NO_COLOUR,
+        std=NO_COLOUR,
+    )

@@ -1,0 +1,135 @@
+"""All that a report is made of, read from a results folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from engines.errors import ResultsError
+from engines.sources.labels import open_labels
+from screen.report.content.cell_reader import AGAIN_HINT, CellRows, require_mark
+from screen.report.content.columns import Fields
+from screen.report.content.galleries import choose, read_cells
+from screen.report.content.scan import scan
+from screen.report.content.slide_rows import slide_rows
+from screen.report.page.script_data import CellNotes
+from screen.results.folder import native_file, read_footer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from engines.sources.labels import Labels
+    from screen.report.content.galleries import Cell, Choice
+    from screen.report.content.scan import Overview
+    from screen.report.content.slide_rows import SlideRow
+    from screen.results.folder import ResultsFolder
+
+__all__ = ["MOST_SLIDES", "Material", "gather"]
+
+MOST_SLIDES = 5_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """
+    What a page is made of.
+
+    Attributes:
+        record: run.json.
+        fields: What the columns mean.
+        slides: slides.parquet, a dictionary per row.
+        rows: The slides as shown, the most urgent first; all of them.
+        overview: Of all cells.
+        choice: Which cells are shown.
+        cells: Those, by row.
+        notes: More about those.
+        labels: How the labels were named; None if there are none.
+    """
+
+    record: Mapping[str, Any]
+    fields: Fields
+    slides: Sequence[Mapping[str, Any]]
+    rows: Sequence[SlideRow]
+    overview: Overview
+    choice: Choice
+    cells: Mapping[int, Cell]
+    notes: CellNotes
+    labels: str | None
+
+    @property
+    def listed(self) -> Sequence[SlideRow]:
+        """The slides that the page has room for."""
+        return self.rows[:MOST_SLIDES]
+
+    @property
+    def shown(self) -> list[Cell]:
+        """The scored cells that are shown, in the order in which pictures are granted."""
+        return [self.cells[row] for row in self.choice.order]
+
+
+def gather(results: ResultsFolder, labels: str | None) -> Material:
+    """
+    Read all that the page will say.
+
+    Raises:
+        ResultsError: If the run has not ended, or its tables do not belong together.
+    """
+    record = _done_record(results)
+    cells = CellRows.of(results, record)
+    fields = Fields.of(record, cells.schema)
+    slides = results.read_slides()
+    known = None if labels is None else open_labels(labels, fields.classes)
+    overview = scan(cells, fields, [slide["slide"] for slide in slides], known)
+    rows = slide_rows(slides, fields)
+    choice = choose(overview.leaders, [row.index for row in rows[:MOST_SLIDES]])
+    chosen = read_cells(cells, choice.all_rows, fields)
+    paths = [cell.values["path"] for cell in chosen.values()]
+    return Material(
+        record=record,
+        fields=fields,
+        slides=slides,
+        rows=rows,
+        overview=overview,
+        choice=choice,
+        cells=chosen,
+        notes=CellNotes(_named(paths, known, fields), _copies(results, paths)),
+        labels=labels,
+    )
+
+
+def _done_record(results: ResultsFolder) -> dict[str, Any]:
+    """Return run.json of a run that has ended, its slides being of that run."""
+    record = results.read_run()
+    if record is None:
+        raise ResultsError(
+            f"{results.path} holds no results",
+            hint="name a folder that slidescreen run has written to",
+        )
+    if record.get("state") != "done" or not results.slides.exists():
+        raise ResultsError(f"the run in {results.path} has not ended", hint=AGAIN_HINT)
+    require_mark(results.slides, read_footer(results.slides).metadata, record)
+    return record
+
+
+def _named(paths: Sequence[str], labels: Labels | None, fields: Fields) -> dict[str, str]:
+    """Return the labels of some cells, where they have one of the model's classes."""
+    codes = [] if labels is None else labels.codes(paths).tolist()
+    pairs = zip(paths, codes, strict=labels is not None)
+    return {path: fields.classes[code] for path, code in pairs if code >= 0}
+
+
+def _copies(results: ResultsFolder, paths: Sequence[str]) -> dict[str, str]:
+    """Return which of *paths* are copies, and of what."""
+    if not results.duplicates.exists():
+        return {}
+    wanted = pa.array(paths, pa.string())
+    found: dict[str, str] = {}
+    with native_file(results.duplicates) as file, pq.ParquetFile(file) as table:
+        for batch in table.iter_batches(columns=["path", "duplicate_of"]):
+            rows = batch.filter(pc.is_in(batch["path"], value_set=wanted))
+            found.update(zip(*(column.to_pylist() for column in rows.columns), strict=True))
+    return found

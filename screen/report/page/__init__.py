@@ -1,0 +1,1 @@
+"""How a report shows it: words, numbers, template, policy."""

@@ -1,0 +1,129 @@
+"""What the page's script draws: slides, cells and charts as JSON values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from screen.report.content.evidence import common_scale, packed
+from screen.report.content.scan import BINS
+from screen.report.formatting import quoted, shown
+from screen.report.page.wording import cell_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from screen.report.content.accuracy import Judged
+    from screen.report.content.columns import Fields
+    from screen.report.content.galleries import Cell
+    from screen.report.content.inputs import Material
+    from screen.report.content.scan import Overview
+    from screen.report.content.slide_rows import SlideRow
+
+__all__ = ["CellNotes", "cell_values", "chart_values", "slide_values"]
+
+DIGITS = 4
+
+
+class CellNotes:
+    """What is known of single cells beside their rows: labels, and files they are copies of."""
+
+    def __init__(self, labels: Mapping[str, str], copies: Mapping[str, str]) -> None:
+        """Hold both, by path."""
+        self.labels = labels
+        self.copies = copies
+
+
+def slide_values(material: Material, place: Mapping[int, int]) -> list[dict[str, Any]]:
+    """
+    Return the slides as the page's script knows them.
+
+    Args:
+        material: Of the report.
+        place: Where in the list of cells each scored row stands.
+    """
+    return [_slide(row, material, place) for row in material.listed]
+
+
+def _slide(row: SlideRow, material: Material, place: Mapping[int, int]) -> dict[str, Any]:
+    """Return one slide."""
+    shown_rows = {
+        name: gallery.get(row.index, ()) for name, gallery in material.choice.rows.items()
+    }
+    unscored = shown_rows.pop("unscored")
+    return {
+        "name": row.name,
+        "flags": list(row.flags),
+        "facts": row.facts(material.fields),
+        "scored": row.scored,
+        "unscored": row.unscored,
+        "share": None if row.share is None else _rounded(asdict(row.share)),
+        "histogram": material.overview.histogram[row.index].tolist(),
+        "galleries": {name: [place[each] for each in rows] for name, rows in shown_rows.items()},
+        "faults": [_fault(material.cells[each]) for each in unscored],
+    }
+
+
+def _fault(cell: Cell) -> list[str]:
+    """Return path, status and reason of a cell that was not scored."""
+    values = cell.values
+    return [shown(values["path"]), values["status"], shown(values["error"] or "")]
+
+
+def cell_values(
+    cells: Sequence[Cell], fields: Fields, notes: CellNotes
+) -> tuple[list[dict[str, Any]], float | None]:
+    """Return the scored cells that are shown, without pictures, and the scale of their evidence."""
+    scale = common_scale(cell.evidence for cell in cells)
+    return [_cell(cell, fields, notes, scale) for cell in cells], scale
+
+
+def _cell(cell: Cell, fields: Fields, notes: CellNotes, scale: float | None) -> dict[str, Any]:
+    """Return one cell."""
+    path = cell.values["path"]
+    chances = cell.chances or ()
+    likeliest = cell.values["predicted"]
+    name = likeliest if fields.positive is None else fields.positive
+    value = {
+        "path": shown(path),
+        "p": round(chances[fields.classes.index(name)], DIGITS) if chances else None,
+        "of": quoted(name),
+        "called": bool(cell.values["positive"]),
+        "lines": cell_lines(cell.values, fields, notes.labels.get(path), notes.copies.get(path)),
+    }
+    if cell.evidence is not None and scale is not None:
+        value["map"] = packed(cell.evidence, scale)
+    return value
+
+
+def chart_values(overview: Overview) -> dict[str, Any]:
+    """Return what the charts of the whole run draw."""
+    sample = {name: np.concatenate(parts) for name, parts in overview.sample.items()}
+    known = {name: values for name, values in sample.items() if np.isfinite(values).any()}
+    judged = overview.judged
+    return {
+        "bins": BINS,
+        "histogram": overview.histogram.sum(axis=0).tolist(),
+        "sample": {name: [_number(each) for each in values] for name, values in known.items()},
+        "reliability": None if judged is None else [_rounded(asdict(b)) for b in _bins(judged)],
+    }
+
+
+def _bins(judged: Judged) -> list[Any]:
+    """Return the bins of the reliability diagram."""
+    return list(judged.reliability())
+
+
+def _number(value: float) -> float | None:
+    """Return four significant digits, or None for what is no number."""
+    return float(f"{value:.{DIGITS}g}") if np.isfinite(value) else None
+
+
+def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Round the floats."""
+    return {
+        name: round(value, DIGITS) if isinstance(value, float) else value
+        for name, value in values.items()
+    }

@@ -1,0 +1,202 @@
+"""What came out and what to beware of, in words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from screen.cli.progress import parity_line
+from screen.report.formatting import count, p_value, percent, plural, quoted, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from screen.report.content.columns import Fields
+    from screen.report.content.slide_rows import SlideRow
+
+__all__ = ["Pictures", "Tile", "cell_lines", "gallery_words", "shown_sentence", "tiles", "warnings"]
+
+GALLERY_TITLES = {
+    "suspicious": "Most suspicious",
+    "uncertain": "Most uncertain",
+    "strange": "Least like the training cells",
+}
+OLD_RESULTS = (
+    "These results were written by an earlier version: they say nothing of uncertainty, of cells "
+    "unlike the training data, or of where the model looked. Screen again to get these."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A number at the top of the page."""
+
+    title: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """
+    How the thumbnails went.
+
+    Attributes:
+        wanted: Cells that were to have one.
+        gone: Files that are not there any more; all of them if the folder is gone.
+        changed: Files that are not those that were screened.
+        undecodable: Files that do not decode here.
+        left_out: Pictures left out to keep the file small.
+        folder_gone: Whether the whole source is gone.
+    """
+
+    wanted: int
+    gone: int = 0
+    changed: int = 0
+    undecodable: int = 0
+    left_out: int = 0
+    folder_gone: bool = False
+
+    @property
+    def drawn(self) -> int:
+        """How many there are."""
+        return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
+
+
+def tiles(record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields) -> list[Tile]:
+    """Return the verdict in numbers."""
+    cells = sum(row.cells for row in slides)
+    scored = sum(row.scored for row in slides)
+    flagged = sum(bool(row.flags) for row in slides)
+    found = [
+        Tile("Slides", count(len(slides)), f"{count(flagged)} flagged"),
+        Tile("Cells", count(cells), f"{count(scored)} scored, {count(cells - scored)} not"),
+    ]
+    if fields.positive is not None:
+        called = sum(row.called or 0 for row in slides)
+        note = f"{percent(called / scored)} of those scored" if scored else "none was scored"
+        found.append(Tile(f"Called {quoted(fields.positive)}", count(called), note))
+    found.extend(_trust_tiles(record, slides, scored))
+    return found
+
+
+def _trust_tiles(
+    record: Mapping[str, Any], slides: Sequence[SlideRow], scored: int
+) -> Iterator[Tile]:
+    """Yield what is known of doubt."""
+    coverage = record["fingerprint"].get("coverage")
+    for title, numbers, why in (
+        (
+            "Left open by the model",
+            [row.abstained for row in slides],
+            "" if coverage is None else f", at {coverage:.0%} coverage",
+        ),
+        ("Out of distribution", [row.strange for row in slides], ""),
+    ):
+        known = [number for number in numbers if number is not None]
+        if known:
+            share = percent(sum(known) / scored) if scored else "none"
+            yield Tile(title, count(sum(known)), f"{share} of those scored{why}")
+
+
+def warnings(
+    record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields, pictures: Pictures
+) -> list[str]:
+    """Return what a reader must know first, a sentence or two each."""
+    drift = (record.get("drift") or {}).get("sentence")  # has a place of its own
+    said = [text for text in record.get("warnings") or () if text != drift]
+    said.extend(_run_warnings(record, fields))
+    unscored = sum(row.unscored for row in slides)
+    if unscored:
+        said.append(
+            f"Not scored, and so in no share: {plural(unscored, 'cell')}. "
+            "Each slide lists its own, with reasons."
+        )
+    copies = sum(row.duplicates or 0 for row in slides)
+    if copies:
+        said.append(
+            f"Byte for byte copies of another file: {plural(copies, 'cell')}. "
+            "They count again in every share."
+        )
+    said.extend(_picture_warnings(record, pictures))
+    return [shown_sentence(text) for text in dict.fromkeys(said)]
+
+
+def shown_sentence(text: str) -> str:
+    """Make a sentence of ours that quotes foreign text fit to be shown, uncut."""
+    return " ".join(shown(word) for word in text.split())
+
+
+def _run_warnings(record: Mapping[str, Any], fields: Fields) -> Iterator[str]:
+    """Yield what is to be said of the run as a whole."""
+    verdict = record["parity"]
+    if verdict["verdict"] != "agrees":
+        yield f"What ran was not held against the reference: {parity_line(verdict)}."
+    trust = record.get("trust")
+    if trust is None:
+        yield OLD_RESULTS
+    elif not trust["available"] and not record.get("warnings"):
+        yield f"No uncertainty and no distance from the training data: {trust['why']}"
+    if fields.positive is None:
+        yield "This model names no class that it looks for: no cell is called, no slide rated."
+    unmatched = record["counts"].get("unmatched")
+    if unmatched:
+        yield f"In the slide (unmatched): {plural(unmatched, 'cell')} whose name fits no slide."
+
+
+def _picture_warnings(record: Mapping[str, Any], pictures: Pictures) -> Iterator[str]:
+    """Yield why cells are shown without a picture."""
+    if pictures.folder_gone:
+        yield (
+            f"The folder of cells, {record['fingerprint']['source']}, is not there (any more): "
+            "cells are listed without pictures. If it was moved, pass --source."
+        )
+        return
+    for number, what in (
+        (pictures.changed, "because the file is not the one that was screened"),
+        (pictures.gone, "because the file cannot be read any more"),
+        (pictures.undecodable, "because the file does not decode here"),
+        (pictures.left_out, "to keep this report small"),
+    ):
+        if number:
+            yield f"Shown without a picture, {what}: {plural(number, 'cell')}."
+
+
+def gallery_words(fields: Fields) -> list[dict[str, str]]:
+    """Return title and explanation of each gallery that these results can fill."""
+    named = quoted(fields.positive)
+    near = (
+        f"Probability of {named} nearest to the threshold, {fields.threshold:.3f}."
+        if fields.threshold is not None
+        else "The two likeliest classes are nearly even."
+    )
+    level = "" if fields.ood_level is None else f" at p ≤ {fields.ood_level:g}"
+    words = {
+        "suspicious": f"Highest probability of {named}.",
+        "uncertain": near,
+        "strange": f"Farthest from the training data; marked where out of distribution{level}.",
+    }
+    if fields.positive is None:
+        del words["suspicious"]
+    if fields.ood_level is None:
+        del words["strange"]
+    return [{"key": key, "title": GALLERY_TITLES[key], "text": text} for key, text in words.items()]
+
+
+def cell_lines(
+    cell: Mapping[str, Any], fields: Fields, label: str | None, copy_of: str | None
+) -> list[str]:
+    """Return what is said below a cell's picture."""
+    lines = []
+    options = cell.get("prediction_set")
+    if options is not None and cell.get("abstained"):
+        names = " or ".join(shown(name) for name in options)
+        lines.append(f"open: {names}" if names else "open: fits no class")
+    p = cell.get("ood_p")
+    if p is not None and fields.ood_level is not None and p <= fields.ood_level:
+        lines.append(f"out of distribution, {p_value(p)}")
+    if label is not None:
+        lines.append(f"labelled {shown(label)}")
+    if copy_of is not None:
+        lines.append(f"copy of {shown(copy_of)}")
+    return lines

@@ -1,0 +1,1 @@
+"""The results folder: its files, tables and columns."""

@@ -1,0 +1,1 @@
+"""From cells to slides: sums, shares, flags, the most suspicious cells."""

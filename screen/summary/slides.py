@@ -1,0 +1,206 @@
+"""Part files become one row per slide, with intervals, and a word on the run as a whole."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from engines.cells import STATUSES
+from engines.uncertainty import positives, probabilities
+from engines.uncertainty.conformal import abstentions
+from engines.uncertainty.drift import Drift, usual_means
+from engines.uncertainty.prevalence import ErrorRates
+from screen.results.parts import class_columns
+from screen.summary.flags import Thresholds, flags
+from screen.summary.top_cells import TopCells
+from screen.summary.totals import needed, summed, sums
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pyarrow.dataset as ds
+
+    from engines.models.bundle import ModelBundle
+    from screen.results.cell_rows import Judge
+
+__all__ = ["Summary", "repeats_by_slide", "summary"]
+
+CONFIDENCE = 0.95
+FEW = 10  # held-out cells of a subject: too few to say how often the model abstains
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """
+    What the cells of a run come to.
+
+    Attributes:
+        slides: One row per slide, sorted.
+        drift: How far the run is from training; None where that cannot be told.
+    """
+
+    slides: pa.Table
+    drift: Drift | None
+
+
+def summary(
+    cells: ds.Dataset,
+    judge: Judge,
+    thresholds: Thresholds | None = None,
+    repeats: Mapping[str, int] | None = None,
+) -> Summary:
+    """
+    Summarise cells by slide.
+
+    ``fraction_positive`` has Wilson's score interval (Wilson, JASA 1927) at 95%, over the cells
+    scored, taken as independent and rightly called; ``fraction_positive_rogan_gladen`` corrects for
+    how often the model is wrong in other people, see ``engines.uncertainty.prevalence``. Null
+    where the bundle names no positive class, or no cell of the slide was scored.
+
+    Args:
+        cells: All rows, in the order of the plan.
+        judge: Of these cells.
+        thresholds: From where slides are flagged.
+        repeats: How many cells of each slide repeat an earlier cell.
+    """
+    thresholds = thresholds or Thresholds()
+    totals, top = _totals(cells, judge.bundle, thresholds)
+    rates, usual = _rates(judge)
+    rows = []
+    for total in totals.to_pylist():
+        row = _row(total, judge.bundle, (repeats or {}).get(total["slide"], 0))
+        row |= _corrected(total, rates, usual)
+        row["flags"] = flags(row, judge.bundle.positive, thresholds)
+        row["flagged"] = bool(row["flags"])
+        if judge.bundle.positive is not None:
+            row["top_cells"] = top.get(total["slide"], [])
+        rows.append(row)
+    slides = pa.Table.from_pylist(rows, schema=_schema(judge.bundle))
+    return Summary(slides, _drift(totals, judge.bundle))
+
+
+def _totals(
+    cells: ds.Dataset, bundle: ModelBundle, thresholds: Thresholds
+) -> tuple[pa.Table, dict[str, list[str]]]:
+    """Pass once over the cells: sums by slide, and each slide's most suspicious."""
+    partial, top = [], TopCells()
+    for batch in cells.to_batches(columns=needed(bundle)):
+        partial.append(sums(batch, bundle, thresholds))
+        if bundle.positive is not None:
+            (column,) = class_columns([bundle.positive])
+            top.add(batch["slide"], batch["path"], batch[f"prob_{column}"])
+    return summed(pa.concat_tables(partial)).sort_by("slide"), top.paths()
+
+
+def _schema(bundle: ModelBundle) -> pa.Schema:
+    """Name the columns, in order."""
+    names = class_columns(bundle.classes)
+    counts = ["n_cells", *(f"n_{status}" for status in STATUSES), *(f"count_{n}" for n in names)]
+    share = "fraction_positive"
+    wilson = [share, f"{share}_wilson95_low", f"{share}_wilson95_high"]
+    corrected = [f"{share}_rogan_gladen{end}" for end in ("", "95_low", "95_high")]
+    more = ["n_abstained", "n_out_of_distribution", "n_duplicates"]
+    return pa.schema(
+        [
+            pa.field("slide", pa.string()),
+            *(pa.field(name, pa.int64()) for name in [*counts, "n_positive"]),
+            *(pa.field(name, pa.float64()) for name in wilson),
+            *(pa.field(f"mean_prob_{name}", pa.float64()) for name in names),
+            *(pa.field(name, pa.int64()) for name in more),
+            *(pa.field(name, pa.float64()) for name in corrected),
+            pa.field("flagged", pa.bool_()),
+            pa.field("flags", pa.list_(pa.string())),
+            pa.field("top_cells", pa.list_(pa.string())),
+        ]
+    )
+
+
+def _row(total: Mapping[str, Any], bundle: ModelBundle, repeats: int) -> dict[str, Any]:
+    """Return counts, means and the plain share."""
+    row = {name: value for name, value in total.items() if not name.startswith(("sum_", "known_"))}
+    scored = total["n_ok"]
+    for name in class_columns(bundle.classes):
+        row[f"mean_prob_{name}"] = total[f"sum_prob_{name}"] / scored if scored else None
+    if bundle.trust is None:
+        row |= {"n_abstained": None, "n_out_of_distribution": None}
+    if bundle.positive is None:
+        row["n_positive"] = None
+    row["n_duplicates"] = repeats
+    return row | _share(row["n_positive"], scored)
+
+
+def _share(count: int | None, scored: int) -> dict[str, float | None]:
+    """Return the share of positives with Wilson's interval."""
+    from scipy.stats import binomtest  # slow to import, and a resumed run may not need it
+
+    if count is None or not scored:
+        return {"fraction_positive": None}
+    interval = binomtest(count, scored).proportion_ci(CONFIDENCE, method="wilson")
+    return {
+        "fraction_positive": count / scored,
+        "fraction_positive_wilson95_low": float(interval.low),
+        "fraction_positive_wilson95_high": float(interval.high),
+    }
+
+
+def _rates(judge: Judge) -> tuple[ErrorRates | None, float]:
+    """Return how often calls are wrong, and the most that a held-out subject is abstained from."""
+    bundle, conformal = judge.bundle, judge.conformal
+    if bundle.trust is None or bundle.positive is None or conformal is None:
+        return None, 1.0
+    held = bundle.trust.held_out
+    chances = probabilities(held.logits, bundle.temperature)
+    called = positives(chances, bundle)
+    assert called is not None
+    truth = held.truth == bundle.classes.index(bundle.positive)
+    _, number, count = np.unique(held.subjects, return_inverse=True, return_counts=True)
+    abstained = np.bincount(number, abstentions(conformal.sets(chances))) / count
+    usual = abstained[count >= FEW].max() if (count >= FEW).any() else 1.0
+    return ErrorRates.fitted(called, truth, held.subjects), float(usual)
+
+
+def _corrected(
+    total: Mapping[str, Any], rates: ErrorRates | None, usual: float
+) -> dict[str, float | None]:
+    """
+    Correct the share for the model's errors; what nothing is known about widens the interval.
+
+    Unknown are cells out of distribution, and abstentions beyond the share of them that the
+    worst held-out subject had: the model's error rates are measured with the usual ones in.
+    """
+    scored = total["n_ok"]
+    if rates is None or not scored:
+        return {"fraction_positive_rogan_gladen": None}
+    known = scored - total["n_out_of_distribution"]
+    low, high = rates.interval(total["known_positive"], known)
+    trusted = known - max(0.0, total["known_abstained"] - usual * known)
+    return {
+        "fraction_positive_rogan_gladen": rates.share(total["known_positive"], known),
+        "fraction_positive_rogan_gladen95_low": low * trusted / scored,
+        "fraction_positive_rogan_gladen95_high": 1 - (1 - high) * trusted / scored,
+    }
+
+
+def _drift(totals: pa.Table, bundle: ModelBundle) -> Drift | None:
+    """Compare the slides with the held-out subjects."""
+    if bundle.trust is None:
+        return None
+    held = bundle.trust.held_out
+    column = {name: np.array(totals[name].to_numpy(), float) for name in totals.column_names[1:]}
+    with np.errstate(invalid="ignore", divide="ignore"):
+        features = column["sum_ood_p"] / column["n_ok"]
+        colours = column["sum_stain_p"] / column["n_stain_p"]
+    return Drift.measured(
+        (features, usual_means(held.distances, held.subjects)),
+        (colours, usual_means(held.stain_shift, held.subjects)),
+    )
+
+
+def repeats_by_slide(duplicates: pa.Table) -> dict[str, int]:
+    """Count the repeats of each slide."""
+    counted = pc.value_counts(duplicates["slide"]).to_pylist()
+    return {item["values"]: item["counts"] for item in counted}

@@ -1,0 +1,232 @@
+"""What decoding on a GPU is made of; all but nvImageCodec's GPU backends runs on the processor."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import zoo
+from draw_cells import draw_cell
+from PIL import Image
+
+from engines.cells import CellRef, Shard
+from engines.decode import DecodeOptions, gpu, open_decoder
+from engines.decode.file_formats import plain_bmp
+from engines.decode.jpeg import is_plain_jpeg
+from engines.decode.resize import resize_into
+from engines.decode.upload import Shipper, rgb_from_bmp
+from engines.hardware.cuda_streams import HostLane
+from engines.image_quality import quality
+from engines.models.bundle import ModelInput
+from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
+
+CPU = torch.device("cpu")
+HALF = (0.5, 0.5, 0.5)
+SQUASH = ModelInput(height=48, width=64, mean=HALF, std=HALF)
+FILES = {**zoo.good(), **zoo.bad(), "huge.png": zoo.huge_png()}
+PLAIN_JPEGS = {"baseline.jpg", "progressive.jpg", "grey.jpeg"}
+PLAIN_BMPS = {"plain.bmp", "top-down.bmp", "600.bmp"}
+
+
+def read(ref):
+    """Read from the zoo; what is not there has vanished."""
+    if ref.path not in FILES:
+        raise FileNotFoundError(2, "No such file or directory")
+    return FILES[ref.path]
+
+
+def saved(image, kind, **options):
+    """Return an image as a file's bytes."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def everything():
+    """Every file of the zoo, good, bad, huge and gone, as one shard."""
+    return Shard(0, tuple(CellRef(path, "s") for path in [*FILES, "gone.bmp"]))
+
+
+def on_lane(expected=SQUASH, **options):
+    """Open the GPU's decoder on the processor."""
+    return gpu.DeviceDecoder(read, expected, DecodeOptions(threads=2, **options), CPU)
+
+
+@pytest.mark.parametrize("width", range(1, 10))
+@pytest.mark.parametrize("top_down", [False, True], ids=["bottom up", "top down"])
+def test_a_bmps_rows_become_pillows_pixels(width, top_down):
+    """Flipping and swapping raw bytes gives exactly what Pillow decodes, whatever the padding."""
+    data = saved(draw_cell(width, (width, 7)), "BMP")
+    data = zoo._top_down(data) if top_down else data
+    body = plain_bmp(data)
+
+    rows = torch.frombuffer(bytearray(data), dtype=torch.uint8, count=body.size, offset=body.offset)
+    rgb = rgb_from_bmp(rows, body)
+
+    assert np.array_equal(rgb.numpy(), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_only_what_reads_alike_everywhere_goes_to_the_gpu():
+    """Rotated, CMYK and RGB-coded JPEGs stay with the host, and so do other kinds of BMP."""
+    files = {**zoo.good(), **zoo.bad()}
+    jpegs = {name for name in zoo.good() if is_plain_jpeg(files[name])}
+    bmps = {name for name in files if plain_bmp(files[name])}
+
+    assert jpegs == PLAIN_JPEGS
+    assert bmps == PLAIN_BMPS
+    assert not is_plain_jpeg(saved(draw_cell(1, (9, 9)), "JPEG", keep_rgb=True))
+
+
+@pytest.mark.parametrize("length", [0, 3, 20, 160, 200, 400])
+def test_a_cut_jpeg_header_is_not_plain(length):
+    """However little there is, the answer is no and nothing is raised."""
+    assert not is_plain_jpeg(zoo.good()["baseline.jpg"][:length])
+
+
+def test_codecs_are_named_by_the_way_a_cell_went(everything):
+    """Whole BMPs go as raw bytes, other cells through the codecs of the host."""
+    batches = list(on_lane(batch=16).stream([everything]))
+    codecs = {
+        ref.path: facts.codec
+        for batch in batches
+        for ref, facts in zip(batch.refs, batch.facts, strict=True)
+    }
+
+    assert {path for path, codec in codecs.items() if codec == "raw-bmp"} == PLAIN_BMPS
+    assert set(Counter(codecs.values())) == {"raw-bmp", "nvimagecodec", "pillow"}
+
+
+def test_faults_and_facts_are_the_hosts(everything):
+    """What is wrong with a cell, or known of it, does not depend on where it is decoded."""
+    options = DecodeOptions(threads=2, batch=16)
+    host = open_decoder("dali", read, SQUASH, options)
+
+    ours, theirs = (list(each.stream([everything])) for each in (on_lane(batch=16), host))
+
+    assert [batch.faults for batch in ours] == [batch.faults for batch in theirs]
+    assert [batch.refs for batch in ours] == [batch.refs for batch in theirs]
+    assert [
+        (facts.width, facts.height, facts.content_hash) for batch in ours for facts in batch.facts
+    ] == [
+        (facts.width, facts.height, facts.content_hash) for batch in theirs for facts in batch.facts
+    ]
+
+
+def test_small_bites_change_no_pixel(everything, monkeypatch):
+    """How many cells are decoded at once shows in memory only."""
+    (whole,) = on_lane(batch=200).stream([everything])
+    monkeypatch.setattr(gpu, "BITE_PIXELS", 10_000)
+    (bitten,) = on_lane(batch=200).stream([everything])
+
+    assert whole.refs == bitten.refs
+    assert np.array_equal(whole.pixels, bitten.pixels)
+
+
+def test_quality_is_measured_on_the_pixels_that_leave():
+    """As the host's decoder does, with the one function for both."""
+    shard = Shard(0, tuple(CellRef(path, "s") for path in zoo.good()))
+    for batch in on_lane(batch=16).stream([shard]):
+        expected = quality(torch.from_numpy(batch.pixels)).numpy()
+        assert np.array_equal(batch.quality, expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("answer", ["none", "misshapen"])
+def test_what_the_gpu_does_not_decode_the_host_decides(everything, monkeypatch, answer):
+    """A codec that gives up on some images, or gives other sizes, loses and shifts no cell."""
+    (expected,) = on_lane(batch=200).stream([everything])
+
+    class Unwilling:
+        """Decodes every other image."""
+
+        def __init__(self, **options):
+            self.decoder = gpu.nvimgcodec.Decoder(**options)
+
+        def decode(self, streams, **options):
+            if not isinstance(streams, list):
+                return self.decoder.decode(streams, **options)
+            wrong = None if answer == "none" else np.zeros((3, 3, 3), np.uint8)
+            images = self.decoder.decode(streams, **options)
+            return [wrong if index % 2 else image for index, image in enumerate(images)]
+
+    decoder = on_lane(batch=200)
+    monkeypatch.setattr(decoder, "_local", codec_holder(Unwilling))
+    batch = decoder._decode_batch(everything, everything.refs)
+
+    assert batch.refs == expected.refs
+    assert batch.faults == expected.faults
+    assert np.array_equal(batch.pixels, expected.pixels)
+
+
+def codec_holder(decoder_class):
+    """Return a thread's locals whose codec decodes with *decoder_class*."""
+    holder = type("Locals", (), {})()
+    holder.codec = gpu.DeviceCodec(SQUASH, CPU)
+    holder.codec._decoder = decoder_class(
+        device_id=gpu.nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+        backends=[gpu.nvimgcodec.Backend(gpu.nvimgcodec.CPU_ONLY)],
+    )
+    return holder
+
+
+def test_shipped_pieces_arrive_whole_and_apart():
+    """Pieces of any length, more and more of them through one buffer, are not mixed up."""
+    shipper = Shipper(HostLane())
+    random = np.random.default_rng(0)
+
+    for count in (0, 1, 5, 3, 40):
+        pieces = [random.integers(0, 256, random.integers(1, 200), np.uint8) for _ in range(count)]
+        arrived = shipper.ship(pieces)
+        assert [each.numpy().tolist() for each in arrived] == [piece.tolist() for piece in pieces]
+
+
+@pytest.mark.parametrize("filter_name", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("fit", ["squash", "pad"])
+def test_many_crops_resized_together_are_pillows_each(filter_name, fit):
+    """Mixed sizes, resized in groups, each land where they belong, as Pillow would make them."""
+    expected = ModelInput(height=32, width=40, fit=fit, filter=filter_name, mean=HALF, std=HALF)
+    sizes = [(90, 70), (33, 20), (90, 70), (40, 32), (1, 5), (90, 70), (200, 300)]
+    crops = [draw_cell(seed, size) for seed, size in enumerate(sizes)]
+    inputs = torch.zeros((len(crops), 32, 40, 3), dtype=torch.uint8)
+    files = {f"{index}.png": saved(crop, "PNG") for index, crop in enumerate(crops)}
+    pillow = open_decoder("pillow", lambda ref: files[ref.path], expected, DecodeOptions(batch=9))
+    (reference,) = pillow.stream([Shard(0, tuple(CellRef(path, "s") for path in files))])
+
+    resize_into(inputs, [torch.from_numpy(np.array(crop)) for crop in crops], expected)
+
+    for ours, theirs in zip(inputs.numpy(), reference.pixels, strict=True):
+        difference = np.abs(ours.astype(int) - theirs)
+        assert difference.mean() <= PIXEL_MEAN_LIMIT
+        assert np.percentile(difference, 99.9) <= PIXEL_P999_LIMIT
+
+
+@pytest.mark.gpu
+def test_pixels_stay_on_the_gpu(everything):
+    """A batch decoded there is a tensor there, and repeated runs are equal bit for bit."""
+    options = DecodeOptions(device="gpu", threads=4, batch=16)
+    decoder = open_decoder("dali", read, SQUASH, options)
+
+    runs = [list(decoder.stream([everything])) for _ in range(5)]
+
+    assert all(batch.pixels.is_cuda for batch in runs[0])
+    for run in runs[1:]:
+        for one, two in zip(runs[0], run, strict=True):
+            assert one.facts == two.facts
+            assert torch.equal(one.pixels, two.pixels)
+
+
+@pytest.mark.gpu
+def test_poisoned_memory_shows_in_no_pixel(everything):
+    """Whatever the allocator hands out was scribbled over before, and none of it comes through."""
+    options = DecodeOptions(device="gpu", threads=4, batch=16)
+    decoder = open_decoder("dali", read, SQUASH, options)
+    expected = [batch.host_pixels for batch in decoder.stream([everything])]
+
+    for value in (0, 255):
+        poison = [torch.full((2**20,), value, dtype=torch.uint8, device="cuda") for _ in range(64)]
+        del poison
+        again = [batch.host_pixels for batch in decoder.stream([everything])]
+        assert all(np.array_equal(a, b) for a, b in zip(expected, again, strict=True))

@@ -1,0 +1,317 @@
+"""``slidescreen-train``: the commands. Only this module and ``show`` print."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from engines.errors import UserError
+from train.cli import console
+from train.cli.options import (
+    cells_from,
+    compute_from,
+    compute_options,
+    data_options,
+    fit_options,
+    fit_options_from,
+    recipe_from,
+    recipe_options,
+)
+from train.data.labelled_cells import open_labelled
+from train.recipe import RECIPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
+
+    from engines.models.bundle import ModelBundle
+    from train.fit import Run
+
+__all__ = ["cli", "main"]
+
+PATH = click.Path(path_type=Path)
+MENDABLE, BUG, INTERRUPTED = 1, 70, 130
+
+
+def main() -> NoReturn:
+    """Run the command and exit with its status; every error is printed here."""
+    try:
+        status = cli.main(prog_name="slidescreen-train", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        console.note("Interrupted. What is finished is kept: the same command goes on from there.")
+        status = INTERRUPTED
+    except UserError as error:
+        console.problem(error)
+        status = MENDABLE
+    except ModuleNotFoundError as error:
+        hint = "pip install 'slidescreen[train]'"
+        console.problem(UserError(f"the package {error.name} is missing", hint=hint))
+        status = MENDABLE
+    except Exception:
+        traceback.print_exc()
+        console.note("This is a bug of slidescreen. Please report it with the text above.")
+        status = BUG
+    sys.exit(status)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="slidescreen", prog_name="slidescreen-train")
+def cli() -> None:
+    """Train, judge and check models of single-cell crops. For research only."""
+
+
+@cli.command()
+@data_options
+@fit_options
+@recipe_options
+@compute_options
+def fit(**given: Any) -> None:
+    """
+    Train on labelled CELLS and write a bundle.
+
+    CELLS are class folders, C-NMC 2019 folders as downloaded, or manifests (CSV or Parquet of
+    path, label, subject). Killed and run again, it goes on from the last epoch; interrupted with
+    Ctrl-C, it keeps the best so far.
+
+    \b
+    Example:
+      slidescreen-train fit C-NMC/fold_0 C-NMC/fold_1 --out bundle
+    """
+    run = _prepared(given)
+    console.parts(run)
+    if given["as_is"]:
+        _publish(run)
+        return
+    with console.training(run) as progress, _board(run, wanted=given["tensorboard"]) as log:
+        try:
+            for event in run.epochs():
+                progress(event)
+                log(event)
+        except KeyboardInterrupt:
+            _publish(run)
+            raise
+    _publish(run)
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@data_options
+@click.option("--unseen", is_flag=True, help="Leave out subjects that the model was trained on.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option(
+    "--turned", is_flag=True, help="Take the mean over 8 flips and turns: 8 times the work."
+)
+@click.option("--plots", type=PATH, metavar="FOLDER", help="Draw confusion, ROC, reliability.")
+@compute_options
+def evaluate(**given: Any) -> None:
+    """
+    Judge a BUNDLE on labelled CELLS, each figure with its interval.
+
+    \b
+    Example:
+      slidescreen-train evaluate bundle C-NMC/fold_2
+    """
+    from engines.models.bundle import ModelBundle
+    from train.evaluation.evaluate import evaluated_bundle, unseen_by
+
+    compute = compute_from(given)
+    bundle = ModelBundle.load(given["bundle"])
+    cells = cells_from(given)
+    if given["unseen"]:
+        cells = unseen_by(bundle, cells)
+    judged = evaluated_bundle(
+        bundle, cells, compute.value, decoder=given["decoder"], turned=given["turned"]
+    )
+    if given["plots"]:
+        from train.evaluation.plots import draw_plots
+
+        draw_plots(given["plots"], judged)
+    if given["as_json"]:
+        click.echo(json.dumps(judged.record(), indent=2))
+    else:
+        console.note(compute.reason)
+        console.evaluation(judged)
+
+
+@cli.command()
+@click.argument("bundle", type=click.Path(path_type=Path, exists=True))
+@data_options
+@click.option(
+    "--training",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="More cells that the model was trained on; they say where training lies.",
+)
+@compute_options
+def trust(**given: Any) -> None:
+    """
+    Fit how far to trust a BUNDLE's scores on labelled CELLS, and write it into the BUNDLE.
+
+    Cells of subjects that the bundle says it was trained on tell where training lies; the others
+    tell how often the model is right and what is usual. Its hash changes: runs begun with it
+    as it was do not go on.
+
+    \b
+    Example:
+      slidescreen-train trust bundle C-NMC/fold_0 C-NMC/fold_2
+    """
+    from engines.models.bundle import ModelBundle
+    from train.evaluation.uncertainty import refreshed
+
+    compute = compute_from(given)
+    console.note(compute.reason)
+    bundle = ModelBundle.load(given["bundle"])
+    training = open_labelled(given["training"], given["subject"]) if given["training"] else ()
+    cells = cells_from(given)
+    bundle, found = refreshed(bundle, cells, training, compute.value, given["decoder"])
+    console.limits(found)
+    _renew_card(bundle)
+    console.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")
+
+
+@cli.command()
+@data_options
+@click.option(
+    "--against",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    help="Other cells: say what CELLS share with them.",
+)
+@click.option(
+    "--decoder",
+    type=click.Choice(["none", "auto", "dali", "pillow"]),
+    default="auto",
+    show_default=True,
+    help="Decode every cell to find bad ones; none: do not.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(**given: Any) -> None:
+    """
+    Say what is in CELLS and what would leak; exit with 1 if --against finds any leak.
+
+    \b
+    Example:
+      slidescreen-train check C-NMC/fold_0 --against C-NMC/fold_2
+    """
+    from train.data.leak_check import checked
+
+    other = open_labelled(given["against"], given["subject"]) if given["against"] else ()
+    report = checked(cells_from(given), other, given["decoder"])
+    if given["as_json"]:
+        click.echo(json.dumps(report.record(), indent=2))
+    else:
+        console.check(report)
+    if report.shared:
+        raise click.exceptions.Exit(MENDABLE)
+
+
+@cli.command()
+@data_options
+@click.option("--out", type=PATH, required=True, help="Folder of the bundles and the table.")
+@click.option(
+    "--models",
+    default="efficientnet_b3",
+    show_default=True,
+    metavar="A,B,...",
+    help="timm's names.",
+)
+@click.option(
+    "--fold",
+    "fold_list",
+    default="0",
+    show_default=True,
+    metavar="0,1,...",
+    help="Parts to hold out in turn: 0,1,2,3,4 is five-fold cross-validation.",
+)
+@click.option(
+    "--seeds", default="0", show_default=True, metavar="0,1,...", help="Seeds to repeat with."
+)
+@click.option(
+    "--init",
+    default="imagenet",
+    show_default=True,
+    metavar="WHAT",
+    help="Start, as for fit; MODEL=WHAT for one model, several separated by semicolons.",
+)
+@recipe_options
+@click.option("--positive", help="The class a screen looks for.  [default: all, if there is one]")
+@compute_options
+def sweep(**given: Any) -> None:
+    """
+    Train every model on every fold with every seed, and tabulate them beside the paper.
+
+    What is done is not done again: a sweep that was killed goes on. A model that cannot be had
+    is a row that says why.
+
+    \b
+    Example:
+      slidescreen-train sweep CELLS --out sweep --models resnet50,efficientnet_b3
+    """
+    from train.sweep import plan, swept, write_table
+
+    compute = compute_from(given)
+    cells = cells_from(given)
+    runs = plan(given["models"], given["fold_list"], given["seeds"], given["init"])
+    options = fit_options_from(given, compute.value, cells)
+    rows = []
+    recipes = {run: recipe_from(given, run.model, run.init) for run in runs}
+    for row in swept(recipes, cells, options):
+        rows.append(row)
+        console.note(str(row))
+        write_table(given["out"] / "sweep.csv", rows)
+    console.sweep(rows, RECIPES[given["recipe"]])
+
+
+def _renew_card(bundle: ModelBundle) -> None:
+    """Let the bundle's card say what was measured, if it has one."""
+    from engines.files import whole_file
+    from train.export.model_card import with_trust_section
+
+    file = bundle.folder / "README.md"
+    if not file.exists():
+        return
+    text = with_trust_section(file.read_text(encoding="utf-8"), bundle)
+    with whole_file(file) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def _prepared(given: Mapping[str, Any]) -> Run:
+    """Build the run that ``fit``'s options describe."""
+    from train.data.holdout import parts_of
+    from train.data.splits import Deal
+    from train.fit import prepared_run
+
+    compute = compute_from(given)
+    console.note(compute.reason)
+    recipe = recipe_from(given, given["architecture"], given["init"])
+    cells = cells_from(given)
+    options = fit_options_from(given, compute.value, cells)
+    apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
+    deal = Deal(recipe.folds, options.fold, options.deal)
+    parts = parts_of(cells, recipe.protocol, deal, apart)
+    if given["restart"]:
+        (options.state / "state.pt").unlink(missing_ok=True)
+    return prepared_run(parts, recipe, options)
+
+
+def _board(run: Run, *, wanted: bool) -> AbstractContextManager[Callable[..., None]]:
+    """Log to TensorBoard, or nowhere."""
+    from train.cli.tensorboard import board
+
+    return board(run.options.state / "tensorboard") if wanted else nullcontext(lambda _: None)
+
+
+def _publish(run: Run) -> None:
+    """Write the bundle and show how good it is."""
+    bundle, judged = run.publish()
+    console.evaluation(judged)
+    console.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")

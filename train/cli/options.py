@@ -1,0 +1,298 @@
+"""The command line's options, shared by commands, and the values they make."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engines.errors import UserError
+from engines.models.bundle import ModelBundle
+from train.data.labelled_cells import CNMC_NAME, LabelledCell, limited, open_labelled
+from train.recipe import RECIPES, Phase, Recipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from engines.registry import Choice
+    from train.compute import Compute
+    from train.fit import FitOptions
+
+__all__ = [
+    "as_started",
+    "cells_from",
+    "compute_from",
+    "compute_options",
+    "data_options",
+    "fit_options",
+    "fit_options_from",
+    "recipe_from",
+    "recipe_options",
+    "with_epochs",
+]
+
+EXISTING = click.Path(path_type=Path, exists=True)
+LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
+PLAIN = ("batch", "draws", "size", "freeze", "ema", "mixup", "mixstyle", "folds")  # as asked
+NORMS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+
+
+def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that reads labelled cells."""
+    return _with(
+        command,
+        click.argument("cells", nargs=-1, required=True, type=EXISTING),
+        click.option("--subject", default=CNMC_NAME, show_default=True, metavar="REGEX",
+                     help="Finds whose cell it is in its path: a group named subject."),
+        click.option("--limit", type=click.IntRange(min=2), metavar="N",
+                     help="Use N cells only, spread over all of them: for a quick try."),
+    )  # fmt: skip
+
+
+def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of every command that runs a network."""
+    return _with(
+        command,
+        click.option("--device", default="auto", show_default=True,
+                     help="auto, cpu, cuda, cuda:N."),
+        click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
+                     show_default=True, help="Of forward passes; final figures are always fp32."),
+        click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch."),
+        click.option("--decoder", type=click.Choice(["auto", "dali", "pillow"]), default="auto",
+                     show_default=True, help="Which decoder reads the cells."),
+    )  # fmt: skip
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that change a recipe."""
+    return _with(
+        command,
+        click.option("--recipe", type=click.Choice(list(RECIPES)), default="subject",
+                     show_default=True, help="subject: honest; paper: as arXiv 2508.06535."),
+        click.option("--epochs", type=click.IntRange(min=1),
+                     help="Instead of the recipe's; its phases keep their shares."),
+        click.option("--batch", type=click.IntRange(min=2), help="Cells per step."),
+        click.option("--draws", type=click.IntRange(min=1),
+                     help="Cells shown per epoch and class.  [default: the recipe's; with --limit, "
+                          "as many as there are on average]"),
+        click.option("--size", type=click.IntRange(min=32), help="Side of the model's input."),
+        click.option("--view", type=click.IntRange(min=32),
+                     help="Side of the middle of crops that phases with a view train on."),
+        click.option("--rate", type=click.FloatRange(min=0, min_open=True),
+                     help="Learning rate of the first phase; later phases keep their ratio to it."),
+        click.option("--freeze", type=click.IntRange(min=0),
+                     help="Keep the stem and this many stages as they are."),
+        click.option("--ema", type=click.FloatRange(0, 1, max_open=True),
+                     help="Decay of the averaged weights; 0: none."),
+        click.option("--mixup", type=click.FloatRange(min=0), metavar="ALPHA",
+                     help="Blend pairs of cells and their labels; 0: none."),
+        click.option("--mixstyle", type=click.FloatRange(0, 1), metavar="SHARE",
+                     help="Cells that take on another's style, inside the network; 0: none."),
+        click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
+        click.option("--no-augment", is_flag=True,
+                     help="No augmentation, every cell once per epoch: the paper's ablation."),
+        click.option("--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
+                     help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
+        click.option("--norm", type=click.Choice(list(NORMS)),
+                     help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
+                          "was trained, or imagenet]"),
+        click.option("--folds", type=click.IntRange(min=2), help="Parts; one is held out."),
+        click.option("--deal", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Another number, another split into parts."),
+    )  # fmt: skip
+
+
+def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``fit`` alone."""
+    return _with(
+        command,
+        click.option("--out", type=click.Path(path_type=Path), required=True,
+                     help="The bundle's folder."),
+        click.option("--model", "architecture", help="timm's name.  [default: efficientnet_b3]"),
+        click.option("--init", default="imagenet", show_default=True, metavar="WHAT",
+                     help="Start: imagenet (a download), lite2 (B3 widened from EfficientNet-"
+                          "Lite2, a Python package), scratch, a bundle or a file of weights, or "
+                          "the mean of several of these two, separated by commas."),
+        click.option("--fold", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Which part is held out."),
+        click.option("--held-out", multiple=True, type=EXISTING,
+                     help="Hold out these cells instead of a part of CELLS."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                     help="Of everything random but the split."),
+        click.option("--positive",
+                     help="The class a screen looks for.  [default: all, if there is one]"),
+        click.option("--data", "data_name", default="", metavar="TEXT",
+                     help="What the model card says of the data: name, source, licence."),
+        click.option("--backdrops", type=click.Path(path_type=Path, exists=True, file_okay=False),
+                     metavar="FOLDER",
+                     help="Smear fields at the crops' magnification: pieces of them are put behind "
+                          "a third of the cells that were cut out of theirs."),
+        click.option("--compiled", is_flag=True,
+                     help="Compile first: minutes, then faster steps."),
+        click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
+        click.option("--as-is", is_flag=True,
+                     help="Train no more: write the best epoch so far."),
+        click.option("--restart", is_flag=True, help="Begin anew where a training was left."),
+    )  # fmt: skip
+
+
+def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
+    """List the cells that the data options name."""
+    return limited(open_labelled(given["cells"], given["subject"]), given["limit"])
+
+
+def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:
+    """Choose where to compute, and set torch's threads."""
+    import torch
+
+    from train.compute import chosen_compute
+
+    if given["threads"]:
+        torch.set_num_threads(given["threads"])
+    return chosen_compute(given["device"], given["precision"], compiled=bool(given.get("compiled")))
+
+
+def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -> Recipe:
+    """
+    Return the recipe chosen, with what the start and the options change.
+
+    Args:
+        given: The options.
+        architecture: timm's name, or None for the start's or the recipe's.
+        init: See ``start.network_to_train``; what the weights were trained as comes first, and
+            what is asked for by name goes over it.
+    """
+    recipe = as_started(RECIPES[given["recipe"]], init)
+    changed: dict[str, Any] = {name: given[name] for name in PLAIN if given[name] is not None}
+    if given["limit"] and not given["draws"]:
+        changed["draws"] = None  # a quick try shows no more cells than it has
+    if architecture:
+        changed["architecture"] = architecture
+    if given["no_augment"]:
+        changed |= {"augment": "none", "sampling": "plain"}
+    if given["norm"]:
+        changed["mean"], changed["std"] = NORMS[given["norm"]]
+    changed["model_args"] = {**recipe.model_args, **_model_args(given["model_args"])}
+    changed["weighted_loss"] = given["class_weights"]
+    return _with_phases(replace(recipe, **changed), given)
+
+
+def as_started(recipe: Recipe, init: str) -> Recipe:
+    """Take over from a known start what its weights were trained as: without it, they mislead."""
+    if init == "lite2":
+        mean, std = NORMS["half"]
+        return replace(recipe, model_args=dict(LITE2_ARGS), mean=mean, std=std)
+    from train.trainer.init_weights import sources_of
+
+    sources = sources_of(init)
+    taken = [_taken_over(ModelBundle.load(s)) for s in sources if s.is_dir()]
+    if any(other != taken[0] for other in taken):
+        raise UserError(
+            f"the bundles in {init} differ in architecture, arguments or input: they have no mean",
+            hint="--init takes several bundles only of one kind, of one start",
+        )
+    return replace(recipe, **taken[0]) if taken else recipe
+
+
+def _taken_over(bundle: ModelBundle) -> dict[str, Any]:
+    """Return what a recipe has to take over from a bundle whose weights it starts with."""
+    return {
+        "architecture": bundle.architecture,
+        "model_args": dict(bundle.model_args),
+        "mean": bundle.input.mean,
+        "std": bundle.input.std,
+    }
+
+
+def fit_options_from(
+    given: Mapping[str, Any], compute: Compute, cells: Sequence[LabelledCell]
+) -> FitOptions:
+    """Collect what concerns the run and not the recipe."""
+    from train.fit import FitOptions
+
+    return FitOptions(
+        out=given["out"],
+        init=given["init"],
+        compute=compute,
+        positive=_positive(given, cells),
+        decoder=given["decoder"],
+        data=given.get("data_name", ""),
+        backdrops=given.get("backdrops"),
+        fold=given.get("fold", 0),
+        seed=given.get("seed", 0),
+        deal=given["deal"],
+    )
+
+
+def with_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
+    """
+    Share out *epochs* as the phases share theirs; the last phases are the last to go.
+
+    A training too short for every phase leaves out the first.
+    """
+    kept = phases[-epochs:] if epochs < len(phases) else phases
+    total, shared, given = sum(phase.epochs for phase in kept), [], 0
+    for left, phase in enumerate(reversed(kept)):
+        still = len(kept) - 1 - left
+        count = max(1, round(epochs * phase.epochs / total)) if still else epochs - given
+        count = min(count, epochs - given - still)
+        given += count
+        shared.append(replace(phase, epochs=count))
+    return tuple(reversed(shared))
+
+
+def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | None:
+    """Return the positive class asked for, or C-NMC's where there is one, or none."""
+    if given["positive"]:
+        return str(given["positive"])
+    return "all" if any(cell.label == "all" for cell in cells) else None
+
+
+def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
+    """Change what the options change of the phases."""
+    phases = recipe.phases
+    if given["view"] and given["view"] > recipe.size:
+        raise UserError(
+            f"a view of {given['view']} pixels is larger than the model's input of {recipe.size}",
+            hint="pass a smaller --view, or a larger --size",
+        )
+    if given["rate"]:
+        factor = given["rate"] / phases[0].rate
+        phases = tuple(replace(phase, rate=phase.rate * factor) for phase in phases)
+    share = recipe.size / RECIPES[recipe.name].size
+    phases = tuple(
+        replace(phase, view=phase.view and (given["view"] or round(phase.view * share)))
+        for phase in phases
+    )
+    if given["epochs"]:
+        phases = with_epochs(phases, given["epochs"])
+    return replace(recipe, phases=phases)
+
+
+def _model_args(pairs: tuple[str, ...]) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs."""
+    parsed = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--model-arg")
+        try:
+            parsed[key] = json.loads(value)
+        except ValueError:
+            parsed[key] = value
+    return parsed
+
+
+def _with(
+    command: Callable[..., Any], *options: Callable[[Callable[..., Any]], Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Apply decorators so that help shows them in this order."""
+    for option in reversed(options):
+        command = option(command)
+    return command

@@ -1,0 +1,1 @@
+"""Labelled cells: which there are, how they are split and decoded."""

@@ -1,0 +1,70 @@
+"""
+A bundle's operating point, from held-out subjects: its temperature and its threshold.
+
+Legend: N cells, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from engines.metrics import Scored, fitted_temperature, fitted_threshold
+from engines.uncertainty import probabilities
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["THRESHOLD_RULE", "OperatingPoint", "cross_fitted", "fitted_point"]
+
+THRESHOLD_RULE = (
+    "the calibrated probability with the largest sensitivity plus specificity over the held-out "
+    "cells (Youden's index)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OperatingPoint:
+    """What turns logits into calibrated probabilities, and those into calls."""
+
+    temperature: float
+    threshold: float | None
+
+
+def fitted_point(
+    logits_NC: NDArray[np.float32], truth_N: NDArray[np.int64], positive: int | None
+) -> OperatingPoint:
+    """Fit the temperature by log loss, then the threshold of the positive class, if any."""
+    temperature = fitted_temperature(logits_NC, truth_N)
+    if positive is None:
+        return OperatingPoint(temperature, None)
+    score = probabilities(logits_NC, temperature)[:, positive]
+    return OperatingPoint(temperature, fitted_threshold(score, truth_N == positive))
+
+
+def cross_fitted(
+    logits_NC: NDArray[np.float32],
+    truth_N: NDArray[np.int64],
+    subjects_N: NDArray[np.str_],
+    classes: tuple[str, ...],
+    positive: int | None,
+) -> Scored:
+    """
+    Score each held-out subject at the operating point that the other subjects give.
+
+    A point fitted and judged on the same cells looks better than it is. Where the others lack a
+    class, all serve.
+    """
+    probability = np.empty_like(logits_NC)
+    threshold = np.full(len(truth_N), 0.5)
+    for subject in np.unique(subjects_N):
+        own = subjects_N == subject
+        others = ~own if len(np.unique(truth_N[~own])) == len(classes) else np.ones_like(own)
+        point = fitted_point(logits_NC[others], truth_N[others], positive)
+        probability[own] = probabilities(logits_NC[own], point.temperature)
+        threshold[own] = 0.5 if point.threshold is None else point.threshold
+    called = threshold if positive is not None else None
+    ranking = probabilities(logits_NC, 1.0)
+    return Scored(classes, truth_N, probability, ranking, subjects_N, positive, called)

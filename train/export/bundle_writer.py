@@ -1,0 +1,112 @@
+"""A trained network written as a bundle: what ``slidescreen run`` and plain timm both load."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from safetensors.torch import save_file
+
+from engines.models.bundle import ModelInput, save_bundle
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from engines.models.bundle import ModelBundle
+    from engines.uncertainty.fitted import Trust
+    from train.evaluation.calibration import OperatingPoint
+    from train.recipe import Recipe
+
+__all__ = ["Meaning", "as_shipped", "publish_bundle"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """
+    What a network's outputs mean.
+
+    Attributes:
+        classes: In the order of the logits.
+        positive: The class a screen looks for, or None.
+        point: Temperature and threshold.
+        data: Provenance: goes into the bundle as it is.
+    """
+
+    classes: tuple[str, ...]
+    positive: str | None
+    point: OperatingPoint
+    data: Mapping[str, Any]
+
+
+def as_shipped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """
+    Round filters and matrices to half precision; the rest stays as it is.
+
+    Vectors (norms and their statistics, biases) are a hundredth of the bytes, and variances may
+    leave the range of half precision.
+    """
+    return {
+        name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
+        for name, tensor in weights.items()
+    }
+
+
+def model_input(recipe: Recipe) -> ModelInput:
+    """Return what a network of this recipe expects."""
+    return ModelInput(height=recipe.size, width=recipe.size, mean=recipe.mean, std=recipe.std)
+
+
+def publish_bundle(
+    folder: Path, recipe: Recipe, weights: Mapping[str, Tensor], meaning: Meaning, trust: Trust
+) -> ModelBundle:
+    """
+    Write a bundle, whole or not at all file by file, and load it back.
+
+    Args:
+        folder: Made if need be.
+        recipe: What the weights were trained by.
+        weights: State dict of the recipe's network, written as ``as_shipped`` rounds it.
+        meaning: Of its outputs.
+        trust: How far to trust them.
+    """
+    contiguous = {n: t.contiguous().cpu() for n, t in as_shipped(weights).items()}
+    screening = {
+        "classes": list(meaning.classes),
+        "positive": meaning.positive,
+        "threshold": meaning.point.threshold,
+        "temperature": meaning.point.temperature,
+        "input": asdict(model_input(recipe)),
+        "data": dict(meaning.data),
+        "versions": {name: version(name) for name in ("torch", "timm")},
+    }
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / "model.safetensors"
+        save_file(contiguous, file, metadata={"format": "pt"})
+        config = _timm_config(recipe, meaning.classes)
+        return save_bundle(folder, config=config, weights=file, screening=screening, trust=trust)
+
+
+def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
+    """Build ``config.json`` in timm's hub layout: the whole crop, squashed to size."""
+    return {
+        "architecture": recipe.architecture,
+        "num_classes": len(classes),
+        "model_args": dict(recipe.model_args),
+        "pretrained_cfg": {
+            "num_classes": len(classes),
+            "label_names": list(classes),
+            "input_size": [3, recipe.size, recipe.size],
+            "fixed_input_size": False,
+            "interpolation": "bicubic",
+            "crop_pct": 1.0,
+            "crop_mode": "squash",
+            "mean": list(recipe.mean),
+            "std": list(recipe.std),
+            "license": "apache-2.0",
+        },
+    }

@@ -1,0 +1,70 @@
+"""A model made ready for half precision: its weights settled, its exceptions found."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from engines.mixed_precision.policy import find_mixed
+from engines.models.bundle import with_half
+from engines.models.casting import folding_pairs
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from engines.models.bundle import ModelBundle
+    from train.data.decoded import DecodedCells
+
+__all__ = ["measured_half", "settle_in_bfloat16"]
+
+PRECISIONS = ("fp16", "bf16")
+CELLS = 256  # at most; the largest difference is what counts, so few would flatter
+
+
+@torch.no_grad()
+def settle_in_bfloat16(network: nn.Module, size: int) -> None:
+    """
+    Move convolutions' weights to where they are exact in bfloat16 once batch norms are folded.
+
+    That is half a step of bfloat16 at most. The network is then judged and calibrated as it runs
+    in bfloat16, where rounding the folded weights would otherwise be half of what it loses.
+
+    Args:
+        network: In evaluation mode; changed in place.
+        size: Side of its input, in pixels.
+    """
+    place = next(network.parameters()).device
+    trial = torch.zeros(1, 3, size, size, device=place)
+    for convolution, norm in folding_pairs(network, lambda: network(trial)).values():
+        assert norm.running_var is not None
+        scale = torch.rsqrt(norm.running_var + norm.eps) * norm.weight
+        scale = scale.view(-1, *[1] * (convolution.weight.dim() - 1))
+        exact = (convolution.weight * scale).bfloat16().float() / scale
+        convolution.weight.copy_(torch.where(scale == 0, convolution.weight, exact))
+
+
+def measured_half(bundle: ModelBundle, held_out: DecodedCells) -> ModelBundle:
+    """
+    Find which modules fp16 and bf16 leave to float32, and write it into the bundle.
+
+    Args:
+        bundle: Its folder is written to; its hash changes.
+        held_out: At least one cell, at the model's size; some, evenly spread, are taken.
+
+    Returns:
+        The bundle, loaded again. Whoever runs it need not look (see
+        ``engines.mixed_precision.policy``), and is held against float32 all the same.
+    """
+    rows = np.unique(np.linspace(0, len(held_out.cells) - 1, CELLS).round().astype(int))
+    refs = [held_out.cells[row].ref for row in rows]
+    pixels = held_out.pixels[rows]
+    return with_half(
+        bundle,
+        {
+            precision: asdict(find_mixed(bundle, refs, pixels, precision=precision))
+            for precision in PRECISIONS
+        },
+    )
