@@ -2,9 +2,9 @@
 What do the image-quality numbers cost?
 
 Processor time of ``engines.image_quality`` on decoded crops, a batch at a time and one thread, as
-the decoding threads run it, against that of the whole stream (decode, measure and score) of the same
-crops in the same process, turn about: processor time is what threads share, and other processes
-change it little.
+the decoding threads run it, against that of the whole stream (decode, measure and score) of the
+same crops in the same process, turn about: processor time is what threads share, and other
+processes change it little.
 """
 
 from __future__ import annotations

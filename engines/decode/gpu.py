@@ -2,8 +2,8 @@
 Decoding on the GPU: JPEG by nvImageCodec there, plain BMP as raw bytes, the rest on the processor.
 
 Each thread works in a lane of its own (``engines.hardware.cuda_streams``) and waits for it before
-a batch leaves, so pixels are finished for whoever takes them. Reading, hashing, headers, sizes and damage are
-``engines.decode.cpu``'s, in the same threads: what is a fault there is a fault here.
+a batch leaves, so pixels are finished for whoever takes them. Reading, hashing, headers, sizes and
+damage are ``engines.decode.cpu``'s, in the same threads: what is a fault there is a fault here.
 
 nvImageCodec is DALI's codec and answers image by image. What it does not decode goes to the host
 codec, which decides and gives the reason; run.json counts which codec decoded what.

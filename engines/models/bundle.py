@@ -98,7 +98,8 @@ class ModelBundle:
         data: Provenance as written by whoever trained it.
         trust: How far to trust its scores; None where that was never fitted.
         half: By half precision, which modules it leaves to float32, as
-            ``engines.mixed_precision.policy`` found when the model was made; empty where nobody looked.
+            ``engines.mixed_precision.policy`` found when the model was made; empty where nobody
+            looked.
     """
 
     folder: Path

@@ -2,8 +2,9 @@
 Several batches in flight on a device, each in a slot of its own: one static shape, padded.
 
 A slot owns its input, its outputs, their copies in pinned memory and its lane
-(``engines.hardware.cuda_streams``): pixels up, model, scores down follow one another there and share nothing with other slots. It
-keeps the batch until it is done, so the pixels of a decoder stay while they are being read.
+(``engines.hardware.cuda_streams``): pixels up, model, scores down follow one another there and
+share nothing with other slots. It keeps the batch until it is done, so the pixels of a decoder stay
+while they are being read.
 """
 
 from __future__ import annotations

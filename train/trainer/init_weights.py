@@ -32,9 +32,10 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
         recipe: Architecture and drop rates.
         classes: Of the new head.
         init: ``imagenet`` (timm downloads them), ``lite2`` (see
-            ``train.trainer.efficientnet_lite2``), ``scratch``, a bundle's folder, or a file of weights (safetensors, or a state dict of torch); several
-            of these last two, separated by commas, stand for the mean of their weights, which
-            works for trainings of one start ("Model soups", Wortsman et al. 2022).
+            ``train.trainer.efficientnet_lite2``), ``scratch``, a bundle's folder, or a file of
+            weights (safetensors, or a state dict of torch); several of these last two, separated by
+            commas, stand for the mean of their weights, which works for trainings of one start
+            ("Model soups", Wortsman et al. 2022).
 
     Raises:
         UserError: If the weights cannot be had or are not the architecture's.
