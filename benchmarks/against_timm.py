@@ -74,7 +74,7 @@ class Loop:
     def run(self, source: Path, table: Path) -> tuple[float, float, int]:
         """Return the seconds of the whole process, of its loop, and the cells scored."""
         command = [sys.executable, str(LOOP), str(source), "--model", str(DEFAULT_BUNDLE)]
-        command += ["--csv", str(table), "--batch", str(self.batch), *self.flags]
+        command += ["--csv", str(table), "--batch-size", str(self.batch), *self.flags]
         command += ["--workers", str(self.workers), "--limit", str(self.limit)]
         start = time.perf_counter()
         printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

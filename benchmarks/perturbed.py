@@ -28,7 +28,7 @@ from sklearn.metrics import roc_auc_score
 from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime import RuntimeOptions, open_runtime
-from train.data.backgrounds import open_backdrops
+from train.data.backgrounds import open_backgrounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +107,7 @@ def smears(cells: Path) -> NDArray[np.uint8]:
     with TemporaryDirectory() as folder:
         for field in sorted((cells / "smear-fields").glob("*.jpg"))[1::2]:
             Path(folder, field.name).symlink_to(field.resolve())
-        return open_backdrops(Path(folder), SIDE, SIDE).numpy()
+        return open_backgrounds(Path(folder), SIDE, SIDE).numpy()
 
 
 def held_out(cells: Path, bundle: ModelBundle) -> list[Path]:

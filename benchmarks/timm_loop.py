@@ -52,7 +52,7 @@ def main() -> None:
     model = timm.create_model(f"local-dir:{given.model}", pretrained=True).eval()
     transform = create_transform(**resolve_model_data_config(model))
     images = Images(given.cells, given.limit, transform)
-    loader = DataLoader(images, batch_size=given.batch, num_workers=given.workers)
+    loader = DataLoader(images, batch_size=given.batch_size, num_workers=given.workers)
     start = time.perf_counter()
     with given.csv.open("w", newline="") as file:
         csv.writer(file).writerows(_rows(model, loader, given))
@@ -85,7 +85,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("cells", type=Path)
     parser.add_argument("--model", type=Path, required=True, help="a folder in timm's hub layout")
     parser.add_argument("--csv", type=Path, required=True)
-    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--limit", type=int, help="stop after so many cells")
     parser.add_argument("--channels-last", action="store_true")

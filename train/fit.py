@@ -16,7 +16,7 @@ from engines.files import whole_file
 from engines.metrics import Scored, figures
 from engines.uncertainty import probabilities
 from train.compute import Compute
-from train.data.backgrounds import backdrops_digest, none, open_backdrops
+from train.data.backgrounds import backgrounds_digest, none, open_backgrounds
 from train.data.decoded import decoded_cells, enlarged
 from train.evaluation.calibration import THRESHOLD_RULE, OperatingPoint, cross_fitted, fitted_point
 from train.evaluation.evaluate import evaluation, predictions, truth_of
@@ -63,11 +63,11 @@ class FitOptions:
         compute: Where the arithmetic happens.
         fold: Which part is held out.
         seed: Of everything random but the split.
-        deal: Which split: see ``train.data.splits.Deal``.
+        split_seed: Which split: see ``train.data.splits.Fold``.
         positive: Name of the class a screen looks for, or None.
         decoder: ``auto``, ``dali`` or ``pillow``.
         data: What the card says of the data: name, source, licence.
-        backdrops: Folder of smear fields to put behind segmented cells, or None.
+        backgrounds: Folder of smear fields to put behind segmented cells, or None.
     """
 
     out: Path
@@ -75,11 +75,11 @@ class FitOptions:
     compute: Compute
     fold: int = 0
     seed: int = 0
-    deal: int = 0
+    split_seed: int = 0
     positive: str | None = None
     decoder: str = "auto"
     data: str = ""
-    backdrops: Path | None = None
+    backgrounds: Path | None = None
 
     @property
     def state(self) -> Path:
@@ -168,7 +168,7 @@ class Run:
         """Return the network with the best weights, rounded as they will be shipped."""
         network = self.training.judged
         network.load_state_dict(self.training.best_weights)
-        settle_in_bfloat16(network.eval(), self.recipe.size)
+        settle_in_bfloat16(network.eval(), self.recipe.img_size)
         shipped = as_shipped(network.state_dict())
         network.load_state_dict(
             {n: t.float() if t.is_floating_point() else t for n, t in shipped.items()}
@@ -206,6 +206,12 @@ class Run:
         meaning = (self.classes, point.temperature)
         return trust, limits(trust, meaning, len(decoded.cells), auroc).record()
 
+    @property
+    def _held_out_fold(self) -> str:
+        """Say which part of which split is held out."""
+        options = self.options
+        return f"{options.fold} of {self.recipe.folds}, split seed {options.split_seed}"
+
     def _provenance(self, judged: Evaluation) -> dict[str, Any]:
         """Collect what the bundle says of its own making."""
         history, options = self.training.history, self.options
@@ -214,7 +220,7 @@ class Run:
             "recipe": self.recipe.name,
             "changes": changes(self.recipe),
             "protocol": self.recipe.protocol,
-            "held_out_fold": f"{options.fold} of {self.recipe.folds}, deal {options.deal}",
+            "held_out_fold": self._held_out_fold,
             "training_cells": len(self.parts.training),
             "training_subjects": sorted(_trained_on(self.parts, options.init)),
             "held_out_subjects": sorted({cell.subject for cell in self.parts.held_out}),
@@ -224,8 +230,8 @@ class Run:
             "criterion": self.recipe.criterion,
             "best_epoch": max(done.epoch for done in history if done.best) + 1,
             "init": ", ".join(source.name for source in sources_of(options.init)),
-            "backdrops": self.options.backdrops and self.options.backdrops.name,
-            "backdrops_digest": self._identity.backdrops,
+            "backgrounds": self.options.backgrounds and self.options.backgrounds.name,
+            "backgrounds_digest": self._identity.backgrounds,
             "threshold_rule": THRESHOLD_RULE if self.options.positive else None,
             "evaluation": judged.record(),
         }
@@ -241,10 +247,10 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     classes = tuple(sorted({cell.label for cell in parts.training}))
     _check_positive(options.positive, classes)
     _check_start(parts, recipe, options.init)
-    if options.backdrops and recipe.augment != "stain":
+    if options.backgrounds and recipe.augment != "stain":
         raise UserError(
             f"nothing is put behind cells where the augmentation is {recipe.augment!r}",
-            hint="leave out --backdrops, or take --recipe subject",
+            hint="leave out --backgrounds, or take --recipe subject",
         )
     options.state.mkdir(parents=True, exist_ok=True)
     identity = Identity(
@@ -254,7 +260,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
         fold=options.fold,
         training=parts.digests[0],
         held_out=parts.digests[1],
-        backdrops=backdrops_digest(options.backdrops),
+        backgrounds=backgrounds_digest(options.backgrounds),
         decoder=choose(options.decoder).value,
     )
     state = load_state(options.state / "state.pt", identity)
@@ -269,7 +275,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     learned = decoded_cells(parts.training, enlarged(expected, ROOM), options.decoder)
     faults = {fault.ref.path: fault.reason for fault in (*learned.faults, *held_out.faults)}
     _check_decoded(learned, held_out, classes)
-    cells = _training_cells(learned, classes, _backdrops(learned, recipe, options))
+    cells = _training_cells(learned, classes, _backgrounds(learned, recipe, options))
     return Run(recipe, options, parts, classes, held_out, faults, training, identity, cells)
 
 
@@ -313,17 +319,17 @@ def _check_decoded(learned: DecodedCells, held_out: DecodedCells, classes: tuple
             )
 
 
-def _backdrops(learned: DecodedCells, recipe: Recipe, options: FitOptions) -> Tensor:
-    """Cut backdrops that fit the crops, taking the first crop's size for everyone's."""
-    if options.backdrops is None:
+def _backgrounds(learned: DecodedCells, recipe: Recipe, options: FitOptions) -> Tensor:
+    """Cut backgrounds that fit the crops, taking the first crop's size for everyone's."""
+    if options.backgrounds is None:
         return none()
     with Image.open(learned.cells[0].file) as crop:
         native = crop.width
-    return open_backdrops(options.backdrops, native, round(recipe.size * ROOM))
+    return open_backgrounds(options.backgrounds, native, round(recipe.img_size * ROOM))
 
 
 def _training_cells(
-    decoded: DecodedCells, classes: tuple[str, ...], backdrops: Tensor
+    decoded: DecodedCells, classes: tuple[str, ...], backgrounds: Tensor
 ) -> TrainingCells:
     """Bring decoded cells into the loop's form."""
     _, subjects = np.unique([cell.subject for cell in decoded.cells], return_inverse=True)
@@ -331,5 +337,5 @@ def _training_cells(
         torch.from_numpy(decoded.pixels),
         torch.from_numpy(truth_of(decoded.cells, classes)),
         torch.from_numpy(subjects),
-        backdrops,
+        backgrounds,
     )

@@ -32,21 +32,21 @@ class Phase:
         view: Side in pixels of what the network sees: the middle of the augmented crop, cut at
             the model's own scale. Cells lie in the middle, so a smaller view costs margin and
             not detail. None is the whole crop.
-        rate: The learning rate at the phase's start; it falls to zero over the phase by a cosine.
+        lr: The learning rate at the phase's start; it falls to zero over the phase by a cosine.
         scale: What is seen is reduced to this share of the model's own scale: the cost of a step
             falls with its square, and detail with it, so the last phase should not reduce.
     """
 
     epochs: int
     view: int | None
-    rate: float
+    lr: float
     scale: float = 1.0
 
     def __post_init__(self) -> None:
         """Refuse a phase that trains nothing."""
-        if min(self.epochs, self.view or 1) < 1 or not self.rate > 0 or not 0 < self.scale <= 1:
+        if min(self.epochs, self.view or 1) < 1 or not self.lr > 0 or not 0 < self.scale <= 1:
             raise ValueError(
-                f"a phase needs epochs, a view, a rate above 0, a scale up to 1, got {self}"
+                f"a phase needs epochs, a view, an lr above 0, a scale up to 1, got {self}"
             )
 
     def side(self, size: int) -> int:
@@ -67,22 +67,23 @@ class Recipe:
         architecture: timm's name.
         model_args: Further arguments of ``timm.create_model``, kept in the bundle.
         train_args: Likewise, but of the training network only (drop rates).
-        size: Side of the model's input, in pixels.
+        img_size: Side of the model's input, in pixels.
         mean: Of the model's input, per channel.
         std: Likewise.
         augment: Which family of augmentations.
         sampling: ``subject`` draws a class, then a subject with the square root of its cells as
             weight, then a cell; ``class`` shows every cell and fills the smaller classes up;
             ``plain`` shows every cell once.
-        draws: Cells per epoch and class; None is the mean number of cells per class.
+        samples_per_class: Cells per epoch and class; None is the mean number of cells per class.
         phases: In order.
-        batch: Cells per step.
+        batch_size: Cells per step.
         optimizer: ``adamw`` with decay, or ``adam``.
-        decay: Weight decay of matrices and filters.
-        constant_rate: Keep each phase's rate instead of letting it fall.
+        weight_decay: Of of matrices and filters.
+        constant_lr: Keep each phase's rate instead of letting it fall.
         smoothing: Of the labels.
         weighted_loss: Weigh classes by the inverse of their number of cells.
-        ema: Decay per step of the averaged weights that are judged and kept; 0 keeps the last.
+        ema_decay: Per step, of the exponential moving average of the weights that is judged and
+            kept; 0 keeps the last weights.
         soup: Judge and keep the even mean, over the last phase's epochs so far, of the weights at
             their ends; held-out figures of single epochs swing, as the weights do.
         mixup: Parameter of the beta distribution that pairs of cells are blended by, labels and
@@ -101,20 +102,20 @@ class Recipe:
     architecture: str = "efficientnet_b3"
     model_args: Mapping[str, Any] = field(default_factory=dict)
     train_args: Mapping[str, Any] = field(default_factory=dict)
-    size: int = 224
+    img_size: int = 224
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     augment: Augment
     sampling: Sampling
-    draws: int | None = None
+    samples_per_class: int | None = None
     phases: tuple[Phase, ...]
-    batch: int = 32
+    batch_size: int = 32
     optimizer: Literal["adam", "adamw"]
-    decay: float = 0.0
-    constant_rate: bool = False
+    weight_decay: float = 0.0
+    constant_lr: bool = False
     smoothing: float = 0.0
     weighted_loss: bool = False
-    ema: float = 0.0
+    ema_decay: float = 0.0
     soup: bool = False
     mixup: float = 0.0
     mixstyle: float = 0.0
@@ -124,10 +125,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse numbers that could only fail later."""
-        if min(self.folds, self.batch) <= 1 or not self.phases:
+        if min(self.folds, self.batch_size) <= 1 or not self.phases:
             raise ValueError("a recipe needs two folds or more, a batch of two or more, a phase")
-        if not (0 <= self.ema < 1 and 0 <= self.smoothing < 1):
-            raise ValueError("ema and smoothing lie between 0 and 1")
+        if not (0 <= self.ema_decay < 1 and 0 <= self.smoothing < 1):
+            raise ValueError("ema_decay and smoothing lie between 0 and 1")
 
     @property
     def epochs(self) -> int:
@@ -143,10 +144,10 @@ PAPER = Recipe(
     folds=10,
     augment="paper",
     sampling="class",
-    draws=10_000,
+    samples_per_class=10_000,
     phases=(Phase(100, None, 1e-4),),
     optimizer="adam",
-    constant_rate=True,
+    constant_lr=True,
     criterion="macro_f1",
     patience=15,
 )
@@ -158,7 +159,7 @@ SUBJECT = Recipe(
     train_args={"drop_rate": 0.3, "drop_path_rate": 0.1},
     augment="stain",
     sampling="subject",
-    draws=3500,
+    samples_per_class=3500,
     phases=(
         Phase(3, 150, 5e-4, scale=0.64),
         Phase(8, 128, 3e-4),
@@ -166,9 +167,9 @@ SUBJECT = Recipe(
         Phase(2, None, 1e-4),
     ),
     optimizer="adamw",
-    decay=0.05,
+    weight_decay=0.05,
     smoothing=0.1,
-    ema=0.995,
+    ema_decay=0.995,
     soup=True,
     mixup=0.2,
     freeze=2,  # trained too, they cost robustness: see the default model's card

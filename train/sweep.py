@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from engines.errors import UserError
 from engines.files import whole_file
 from train.data.holdout import parts_of
-from train.data.splits import Deal
+from train.data.splits import Fold
 from train.fit import prepared_run
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def write_table(file: Path, rows: Sequence[Row]) -> None:
 def _row(run: Planned, cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions) -> Row:
     """Do one training, or read what it gave when it was done before."""
     own = replace(options, out=options.out / run.name, init=run.init, fold=run.fold, seed=run.seed)
-    parts = parts_of(cells, recipe.protocol, Deal(recipe.folds, run.fold, options.deal))
+    parts = parts_of(cells, recipe.protocol, Fold(recipe.folds, run.fold, options.split_seed))
     prepared = prepared_run(parts, recipe, own)
     record = own.state / "figures.json"
     if not record.exists() or not prepared.is_done:

@@ -177,7 +177,9 @@ class DeviceDecoder:
 
     def _decode_batch(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
         """Read, check and decode in a thread of the pool."""
-        with enough_memory("decoding", "fewer --threads, a smaller --batch, or --decode-on cpu"):
+        with enough_memory(
+            "decoding", "fewer --threads, a smaller --batch-size, or --decode-on cpu"
+        ):
             if not hasattr(self._local, "codec"):
                 self._local.codec = DeviceCodec(self._expected, self._device)
             codec: DeviceCodec = self._local.codec

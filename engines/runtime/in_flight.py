@@ -117,7 +117,7 @@ class DeviceRuntime:
         """Open the slots."""
         self.options = options
         shape = (options.batch, bundle.input.height, bundle.input.width, 3)
-        with enough_memory(f"a batch of {options.batch}", "a smaller --batch"):
+        with enough_memory(f"a batch of {options.batch}", "a smaller --batch-size"):
             self.slots = [Slot(bind, shape, open_lane(self.device)) for _ in range(IN_FLIGHT)]
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:

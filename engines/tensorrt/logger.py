@@ -73,7 +73,7 @@ def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuil
     known = (
         (DRIVER, _driver_fault(), _driver_hint(installed)),
         (NO_GPU, "there is no NVIDIA GPU here", "use --runtime openvino"),
-        (MEMORY, "the GPU's memory is too small for this", "use a smaller --batch"),
+        (MEMORY, "the GPU's memory is too small for this", "use a smaller --batch-size"),
         (GPU, "the GPU is not supported for this model", _gpu_hint(installed)),
     )
     for pattern, what, hint in known:

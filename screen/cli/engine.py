@@ -33,7 +33,7 @@ def engine() -> None:
 
     \b
     Example:
-      slidescreen engine build --precision fp16 --batch 256 --for sm_89 --cells cells
+      slidescreen engine build --precision fp16 --batch-size 256 --for sm_89 --cells cells
       slidescreen engine list
     """
 
@@ -48,7 +48,8 @@ def engine() -> None:
     help="What the network computes in; its input and head are float32 in any case.",
 )
 @click.option(
-    "--batch",
+    "--batch-size",
+    "batch",
     type=click.IntRange(1, 4096),
     default=256,
     show_default=True,
@@ -78,7 +79,7 @@ def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any)
 
     \b
     Example:
-      slidescreen engine build --precision fp16 --batch 256
+      slidescreen engine build --precision fp16 --batch-size 256
       slidescreen engine build my-model --for sm_86,sm_89,sm_120 --cells cells
     """
     from engines.models.bundle import ModelBundle

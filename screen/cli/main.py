@@ -138,7 +138,8 @@ def cli() -> None:
     help="What it computes in; auto gives way to fp32 if parity misses.",
 )
 @click.option(
-    "--batch",
+    "--batch-size",
+    "batch",
     type=click.IntRange(1, 4096),
     show_default="256 on a GPU, else 4",
     help="Cells per inference.",

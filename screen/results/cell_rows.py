@@ -130,7 +130,7 @@ class Judge:
             raise BundleError(
                 f"the trust data of {self.bundle.folder} is of another network: "
                 f"{trust.features.centres.shape[1]} features, not {features_NF.shape[1]}",
-                hint="fit it anew with slidescreen-train trust",
+                hint="fit it anew with slidescreen-train calibrate",
             )
         return trust.features.distances(features_NF)
 

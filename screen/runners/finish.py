@@ -29,7 +29,7 @@ __all__ = ["tell", "trust_record"]
 
 NO_TRUST = (
     "the model's bundle says nothing of its own limits, so sets, strangeness and corrected shares "
-    "are empty: fit them with slidescreen-train trust"
+    "are empty: fit them with slidescreen-train calibrate"
 )
 OPENINGS = {
     "like training": "These cells look like the training cells",

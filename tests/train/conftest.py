@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 SIDE = 48
 LOOKS = {"all": ((110, 50, 140), 17), "hem": ((170, 90, 160), 12)}
 SMALL = [
-    "--model", "resnet10t", "--init", "scratch", "--size", "32", "--batch", "8", "--epochs", "2",
-    "--draws", "16", "--threads", "2", "--decoder", "pillow", "--precision", "fp32", "--folds", "3",
+    "--model", "resnet10t", "--init", "scratch", "--img-size", "32", "--batch-size", "8",
+    "--epochs", "2", "--samples-per-class", "16", "--threads", "2", "--decoder", "pillow",
+    "--precision", "fp32", "--folds", "3",
 ]  # fmt: skip
 
 

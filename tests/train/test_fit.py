@@ -104,9 +104,9 @@ def test_another_seed_gives_another_bundle(bundle, cells, small, command, tmp_pa
     assert held_out_by(tmp_path / "other") == held_out_by(bundle)
 
 
-def test_another_deal_holds_out_others(bundle, cells, small, command, tmp_path):
+def test_another_split_seed_holds_out_others(bundle, cells, small, command, tmp_path):
     """And a seed does not: seeds are compared on the same people."""
-    command("fit", cells, "--out", tmp_path / "other", *small, "--deal", "1")
+    command("fit", cells, "--out", tmp_path / "other", *small, "--split-seed", "1")
 
     assert held_out_by(tmp_path / "other") != held_out_by(bundle)
 
@@ -164,8 +164,8 @@ def test_where_the_last_epoch_is_kept_the_held_out_cells_choose_none(bundle):
 
 def test_another_training_in_the_same_place_is_refused(bundle, cells, small, command):
     """The error names what differs."""
-    with pytest.raises(ResultsError, match="recipe batch was 8, is 4") as caught:
-        command("fit", cells, "--out", bundle, *small, "--batch", "4")
+    with pytest.raises(ResultsError, match="recipe batch_size was 8, is 4") as caught:
+        command("fit", cells, "--out", bundle, *small, "--batch-size", "4")
 
     assert "--restart" in caught.value.hint
 
@@ -176,7 +176,7 @@ def test_restart_begins_anew(cells, small, command, tmp_path):
     command("fit", cells, "--out", out, *small, "--epochs", "1")
 
     result = command(
-        "fit", cells, "--out", out, *small, "--epochs", "1", "--batch", "4", "--restart"
+        "fit", cells, "--out", out, *small, "--epochs", "1", "--batch-size", "4", "--restart"
     )
 
     assert result.exit_code == 0
@@ -186,9 +186,9 @@ def test_restart_begins_anew(cells, small, command, tmp_path):
 def test_a_loss_that_is_no_number_stops_the_training(cells, small, command, tmp_path):
     """Nothing of it is kept, and the error says what to change."""
     with pytest.raises(UserError, match="the loss is nan at step") as caught:
-        command("fit", cells, "--out", tmp_path / "out", *small, "--rate", "1e30")
+        command("fit", cells, "--out", tmp_path / "out", *small, "--lr", "1e30")
 
-    assert "--rate" in caught.value.hint
+    assert "--lr" in caught.value.hint
 
 
 def test_as_is_writes_the_best_so_far_without_training(bundle, cells, small, command, tmp_path):
@@ -197,11 +197,11 @@ def test_as_is_writes_the_best_so_far_without_training(bundle, cells, small, com
     (tmp_path / "out.training").mkdir()
     (tmp_path / "out.training" / "state.pt").write_bytes(state.read_bytes())
 
-    command("fit", cells, "--out", tmp_path / "out", *small, "--as-is")
+    command("fit", cells, "--out", tmp_path / "out", *small, "--export-only")
 
     assert equal(weights_of(bundle), weights_of(tmp_path / "out"))
     with pytest.raises(UserError, match="no epoch is finished"):
-        command("fit", cells, "--out", tmp_path / "none", *small, "--as-is")
+        command("fit", cells, "--out", tmp_path / "none", *small, "--export-only")
 
 
 def test_a_bad_file_is_named_and_left_out(draw, small, command, tmp_path):
@@ -222,7 +222,7 @@ def test_held_out_people_who_were_trained_on_are_refused(cells, small, command, 
 
 def test_the_paper_recipe_says_that_it_leaks(cells, small, command, tmp_path):
     """Its split by image is done, and said on screen and on the card."""
-    options = [*small[:-2], "--epochs", "1", "--folds", "4", "--recipe", "paper", "--no-augment"]
+    options = [*small[:-2], "--epochs", "1", "--folds", "4", "--recipe", "paper", "--no-aug"]
 
     result = command("fit", cells, "--out", tmp_path / "out", *options)
 
@@ -283,21 +283,21 @@ def test_the_card_says_in_what_a_training_was_not_the_recipes_own(bundle):
     assert "mixup" not in data["changes"]
 
 
-def test_backdrops_are_part_of_a_training(cells, small, command, tmp_path):
+def test_backgrounds_are_part_of_a_training(cells, small, command, tmp_path):
     """They are recorded; another folder is another training; without augmentation, refused."""
     fields = tmp_path / "fields"
     fields.mkdir()
     Image.effect_noise((90, 90), 20).convert("RGB").save(fields / "a.png")
     options = ["--out", tmp_path / "out", *small, "--epochs", "1"]
 
-    command("fit", cells, *options, "--backdrops", fields)
+    command("fit", cells, *options, "--backgrounds", fields)
 
-    assert ModelBundle.load(tmp_path / "out").data["backdrops"] == "fields"
+    assert ModelBundle.load(tmp_path / "out").data["backgrounds"] == "fields"
     assert "smears of `fields` behind cells" in (tmp_path / "out" / "README.md").read_text()
-    with pytest.raises(ResultsError, match="backdrops"):
+    with pytest.raises(ResultsError, match="backgrounds"):
         command("fit", cells, *options)
     with pytest.raises(UserError, match="nothing is put behind cells"):
-        command("fit", cells, *options, "--backdrops", fields, "--no-augment", "--restart")
+        command("fit", cells, *options, "--backgrounds", fields, "--no-aug", "--restart")
 
 
 def test_folded_weights_are_exact_in_bfloat16(bundle):

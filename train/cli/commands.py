@@ -88,7 +88,7 @@ def fit(**given: Any) -> None:
     """
     run = _prepared(given)
     console.parts(run)
-    if given["as_is"]:
+    if given["export_only"]:
         _publish(run)
         return
     with console.training(run) as progress, _board(run, wanted=given["tensorboard"]) as log:
@@ -107,9 +107,7 @@ def fit(**given: Any) -> None:
 @data_options
 @click.option("--unseen", is_flag=True, help="Leave out subjects that the model was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option(
-    "--turned", is_flag=True, help="Take the mean over 8 flips and turns: 8 times the work."
-)
+@click.option("--tta", is_flag=True, help="Take the mean over 8 flips and turns: 8 times the work.")
 @click.option("--plots", type=PATH, metavar="FOLDER", help="Draw confusion, ROC, reliability.")
 @compute_options
 def evaluate(**given: Any) -> None:
@@ -129,7 +127,7 @@ def evaluate(**given: Any) -> None:
     if given["unseen"]:
         cells = unseen_by(bundle, cells)
     judged = evaluated_bundle(
-        bundle, cells, compute.value, decoder=given["decoder"], turned=given["turned"]
+        bundle, cells, compute.value, decoder=given["decoder"], tta=given["tta"]
     )
     if given["plots"]:
         from train.evaluation.plots import draw_plots
@@ -152,7 +150,7 @@ def evaluate(**given: Any) -> None:
     help="More cells that the model was trained on; they say where training lies.",
 )
 @compute_options
-def trust(**given: Any) -> None:
+def calibrate(**given: Any) -> None:
     """
     Fit how far to trust a BUNDLE's scores on labelled CELLS, and write it into the BUNDLE.
 
@@ -162,7 +160,7 @@ def trust(**given: Any) -> None:
 
     \b
     Example:
-      slidescreen-train trust bundle C-NMC/fold_0 C-NMC/fold_2
+      slidescreen-train calibrate bundle C-NMC/fold_0 C-NMC/fold_2
     """
     from engines.models.bundle import ModelBundle
     from train.evaluation.uncertainty import refreshed
@@ -287,7 +285,7 @@ def _renew_card(bundle: ModelBundle) -> None:
 def _prepared(given: Mapping[str, Any]) -> Run:
     """Build the run that ``fit``'s options describe."""
     from train.data.holdout import parts_of
-    from train.data.splits import Deal
+    from train.data.splits import Fold
     from train.fit import prepared_run
 
     compute = compute_from(given)
@@ -296,8 +294,8 @@ def _prepared(given: Mapping[str, Any]) -> Run:
     cells = cells_from(given)
     options = fit_options_from(given, compute.value, cells)
     apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
-    deal = Deal(recipe.folds, options.fold, options.deal)
-    parts = parts_of(cells, recipe.protocol, deal, apart)
+    fold = Fold(recipe.folds, options.fold, options.split_seed)
+    parts = parts_of(cells, recipe.protocol, fold, apart)
     if given["restart"]:
         (options.state / "state.pt").unlink(missing_ok=True)
     return prepared_run(parts, recipe, options)

@@ -36,7 +36,10 @@ __all__ = [
 
 EXISTING = click.Path(path_type=Path, exists=True)
 LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
-PLAIN = ("batch", "draws", "size", "freeze", "ema", "mixup", "mixstyle", "folds")  # as asked
+PLAIN = (  # options that are fields of a recipe
+    "batch_size", "samples_per_class", "img_size", "freeze", "ema_decay", "mixup", "mixstyle",
+    "folds",
+)  # fmt: skip
 NORMS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -77,33 +80,33 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      show_default=True, help="subject: honest; paper: as arXiv 2508.06535."),
         click.option("--epochs", type=click.IntRange(min=1),
                      help="Instead of the recipe's; its phases keep their shares."),
-        click.option("--batch", type=click.IntRange(min=2), help="Cells per step."),
-        click.option("--draws", type=click.IntRange(min=1),
+        click.option("--batch-size", type=click.IntRange(min=2), help="Cells per step."),
+        click.option("--samples-per-class", type=click.IntRange(min=1),
                      help="Cells shown per epoch and class.  [default: the recipe's; with --limit, "
                           "as many as there are on average]"),
-        click.option("--size", type=click.IntRange(min=32), help="Side of the model's input."),
+        click.option("--img-size", type=click.IntRange(min=32), help="Side of the model's input."),
         click.option("--view", type=click.IntRange(min=32),
                      help="Side of the middle of crops that phases with a view train on."),
-        click.option("--rate", type=click.FloatRange(min=0, min_open=True),
+        click.option("--lr", type=click.FloatRange(min=0, min_open=True),
                      help="Learning rate of the first phase; later phases keep their ratio to it."),
         click.option("--freeze", type=click.IntRange(min=0),
                      help="Keep the stem and this many stages as they are."),
-        click.option("--ema", type=click.FloatRange(0, 1, max_open=True),
+        click.option("--model-ema-decay", "ema_decay", type=click.FloatRange(0, 1, max_open=True),
                      help="Decay of the averaged weights; 0: none."),
         click.option("--mixup", type=click.FloatRange(min=0), metavar="ALPHA",
                      help="Blend pairs of cells and their labels; 0: none."),
         click.option("--mixstyle", type=click.FloatRange(0, 1), metavar="SHARE",
                      help="Cells that take on another's style, inside the network; 0: none."),
         click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
-        click.option("--no-augment", is_flag=True,
+        click.option("--no-aug", is_flag=True,
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
-        click.option("--model-arg", "model_args", multiple=True, metavar="KEY=VALUE",
+        click.option("--model-kwargs", multiple=True, metavar="KEY=VALUE",
                      help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
         click.option("--norm", type=click.Choice(list(NORMS)),
                      help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
                           "was trained, or imagenet]"),
         click.option("--folds", type=click.IntRange(min=2), help="Parts; one is held out."),
-        click.option("--deal", type=click.IntRange(min=0), default=0, show_default=True,
+        click.option("--split-seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Another number, another split into parts."),
     )  # fmt: skip
 
@@ -129,14 +132,14 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="The class a screen looks for.  [default: all, if there is one]"),
         click.option("--data", "data_name", default="", metavar="TEXT",
                      help="What the model card says of the data: name, source, licence."),
-        click.option("--backdrops", type=click.Path(path_type=Path, exists=True, file_okay=False),
+        click.option("--backgrounds", type=click.Path(path_type=Path, exists=True, file_okay=False),
                      metavar="FOLDER",
                      help="Smear fields at the crops' magnification: pieces of them are put behind "
                           "a third of the cells that were cut out of theirs."),
-        click.option("--compiled", is_flag=True,
+        click.option("--torchcompile", is_flag=True,
                      help="Compile first: minutes, then faster steps."),
         click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
-        click.option("--as-is", is_flag=True,
+        click.option("--export-only", is_flag=True,
                      help="Train no more: write the best epoch so far."),
         click.option("--restart", is_flag=True, help="Begin anew where a training was left."),
     )  # fmt: skip
@@ -155,7 +158,9 @@ def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:
 
     if given["threads"]:
         torch.set_num_threads(given["threads"])
-    return chosen_compute(given["device"], given["precision"], compiled=bool(given.get("compiled")))
+    return chosen_compute(
+        given["device"], given["precision"], compiled=bool(given.get("torchcompile"))
+    )
 
 
 def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -> Recipe:
@@ -170,15 +175,15 @@ def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -
     """
     recipe = as_started(RECIPES[given["recipe"]], init)
     changed: dict[str, Any] = {name: given[name] for name in PLAIN if given[name] is not None}
-    if given["limit"] and not given["draws"]:
-        changed["draws"] = None  # a quick try shows no more cells than it has
+    if given["limit"] and not given["samples_per_class"]:
+        changed["samples_per_class"] = None  # a quick try shows no more cells than it has
     if architecture:
         changed["architecture"] = architecture
-    if given["no_augment"]:
+    if given["no_aug"]:
         changed |= {"augment": "none", "sampling": "plain"}
     if given["norm"]:
         changed["mean"], changed["std"] = NORMS[given["norm"]]
-    changed["model_args"] = {**recipe.model_args, **_model_args(given["model_args"])}
+    changed["model_args"] = {**recipe.model_args, **_model_kwargs(given["model_kwargs"])}
     changed["weighted_loss"] = given["class_weights"]
     return _with_phases(replace(recipe, **changed), given)
 
@@ -223,10 +228,10 @@ def fit_options_from(
         positive=_positive(given, cells),
         decoder=given["decoder"],
         data=given.get("data_name", ""),
-        backdrops=given.get("backdrops"),
+        backgrounds=given.get("backgrounds"),
         fold=given.get("fold", 0),
         seed=given.get("seed", 0),
-        deal=given["deal"],
+        split_seed=given["split_seed"],
     )
 
 
@@ -257,15 +262,16 @@ def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | 
 def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     """Change what the options change of the phases."""
     phases = recipe.phases
-    if given["view"] and given["view"] > recipe.size:
+    if given["view"] and given["view"] > recipe.img_size:
         raise UserError(
-            f"a view of {given['view']} pixels is larger than the model's input of {recipe.size}",
-            hint="pass a smaller --view, or a larger --size",
+            f"a view of {given['view']} pixels is larger than the model's input "
+            f"of {recipe.img_size}",
+            hint="pass a smaller --view, or a larger --img-size",
         )
-    if given["rate"]:
-        factor = given["rate"] / phases[0].rate
-        phases = tuple(replace(phase, rate=phase.rate * factor) for phase in phases)
-    share = recipe.size / RECIPES[recipe.name].size
+    if given["lr"]:
+        factor = given["lr"] / phases[0].lr
+        phases = tuple(replace(phase, lr=phase.lr * factor) for phase in phases)
+    share = recipe.img_size / RECIPES[recipe.name].img_size
     phases = tuple(
         replace(phase, view=phase.view and (given["view"] or round(phase.view * share)))
         for phase in phases
@@ -275,13 +281,13 @@ def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     return replace(recipe, phases=phases)
 
 
-def _model_args(pairs: tuple[str, ...]) -> dict[str, Any]:
+def _model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
     """Parse KEY=VALUE pairs."""
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--model-arg")
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--model-kwargs")
         try:
             parsed[key] = json.loads(value)
         except ValueError:

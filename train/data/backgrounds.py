@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-__all__ = ["backdrops_digest", "none", "open_backdrops"]
+__all__ = ["backgrounds_digest", "none", "open_backgrounds"]
 
 PER_FIELD = 2  # pieces kept of a field
 TRIES = 24
@@ -33,11 +33,11 @@ FREE = 0.004  # share of a piece that may be so
 
 
 def none() -> Tensor:
-    """Return no backdrops, ``(0, 1, 1, 3)``."""
+    """Return no backgrounds, ``(0, 1, 1, 3)``."""
     return torch.zeros(0, 1, 1, 3, dtype=torch.uint8)
 
 
-def open_backdrops(folder: Path, native: int, stored: int) -> Tensor:
+def open_backgrounds(folder: Path, native: int, stored: int) -> Tensor:
     """
     Cut pieces without nuclei, half a crop wide, out of the smear fields in *folder*.
 
@@ -66,7 +66,7 @@ def open_backdrops(folder: Path, native: int, stored: int) -> Tensor:
     return torch.from_numpy(np.stack(pieces))
 
 
-def backdrops_digest(folder: Path | None) -> str:
+def backgrounds_digest(folder: Path | None) -> str:
     """Hash names and contents of the fields; empty for None."""
     if folder is None:
         return ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from train.data.labelled_cells import LabelledCell
-    from train.data.splits import Deal
+    from train.data.splits import Fold
     from train.recipe import Protocol
 
 __all__ = ["Parts", "parts_of"]
@@ -46,7 +46,7 @@ class Parts:
 def parts_of(
     cells: Sequence[LabelledCell],
     protocol: Protocol,
-    deal: Deal,
+    fold: Fold,
     apart: Sequence[LabelledCell] = (),
 ) -> Parts:
     """
@@ -61,7 +61,7 @@ def parts_of(
     if apart:
         split = split_apart(together, len(cells), protocol)
     else:
-        split = split_cells(together, hashes, protocol, deal)
+        split = split_cells(together, hashes, protocol, fold)
     one, two = (_side(together, hashes, side) for side in (split.training, split.held_out))
     shared = leaks(one.cells, one.hashes, two.cells, two.hashes)
     if protocol == "subject" and shared:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from train.data.labelled_cells import LabelledCell
     from train.recipe import Protocol
 
-__all__ = ["Deal", "Leaks", "Split", "leaks", "split_apart", "split_cells", "without_repeats"]
+__all__ = ["Fold", "Leaks", "Split", "leaks", "split_apart", "split_cells", "without_repeats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +44,19 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class Deal:
+class Fold:
     """
-    Which part is held out.
+    Which part of a split is held out.
 
     Attributes:
         folds: Number of parts.
-        fold: From 0.
-        seed: Another seed, another split.
+        fold: The held-out part's number, from 0.
+        split_seed: Another number, another split.
     """
 
     folds: int
     fold: int
-    seed: int
+    split_seed: int
 
     def __post_init__(self) -> None:
         """Refuse a part that is not there."""
@@ -89,7 +89,7 @@ def split_cells(
     cells: Sequence[LabelledCell],
     hashes: Sequence[str],
     protocol: Protocol,
-    deal: Deal,
+    fold: Fold,
 ) -> Split:
     """
     Hold out one part.
@@ -102,16 +102,16 @@ def split_cells(
         cells: All of them.
         hashes: Content hash of each.
         protocol: ``subject`` or ``image``.
-        deal: Which part, of how many.
+        fold: Which part, of how many.
 
     Raises:
         SourceError: If subjects are asked for and not known, or are too few.
     """
     groups = _groups(cells, hashes, protocol)
     parts = _dealt(
-        groups, [cell.label for cell in cells], deal.folds, np.random.default_rng(deal.seed)
+        groups, [cell.label for cell in cells], fold.folds, np.random.default_rng(fold.split_seed)
     )
-    held_out = parts == deal.fold
+    held_out = parts == fold.fold
     _check_classes(cells, held_out)
     return Split(np.flatnonzero(~held_out), np.flatnonzero(held_out))
 

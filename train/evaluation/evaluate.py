@@ -103,7 +103,7 @@ def predictions(
     expected: ModelInput,
     compute: Compute,
     *,
-    turned: bool = False,
+    tta: bool = False,
 ) -> Predictions:
     """
     Run *network* over cells at its input's size.
@@ -113,14 +113,14 @@ def predictions(
         pixels: ``(N, H, W, 3)`` uint8 RGB.
         expected: The network's normalisation.
         compute: Where.
-        turned: Average the logits over the eight flips and quarter turns: eight times the work.
+        tta: Average the logits over the eight flips and quarter turns: eight times the work.
     """
     graph = ServingGraph(network, expected).eval()
     graph = graph.to(compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     logits, features = [], []
     with torch.inference_mode(), compute.autocast():
         for batch in torch.split(torch.from_numpy(pixels), BATCH):
-            outputs = [graph(view)[:2] for view in _views(batch.to(compute.device), turned=turned)]
+            outputs = [graph(view)[:2] for view in _views(batch.to(compute.device), tta=tta)]
             logits.append(torch.stack([one for one, _ in outputs]).mean(0).cpu())
             features.append(outputs[0][1].cpu())
     return Predictions(torch.cat(logits).numpy(), torch.cat(features).numpy())
@@ -162,7 +162,7 @@ def evaluated_bundle(
     compute: Compute,
     *,
     decoder: str = "auto",
-    turned: bool = False,
+    tta: bool = False,
 ) -> Evaluation:
     """
     Judge a bundle on labelled cells, at its own temperature and threshold.
@@ -178,7 +178,7 @@ def evaluated_bundle(
             hint=f"give decodable cells of {', '.join(bundle.classes)}",
         )
     network = network_from_bundle(bundle)
-    logits = predictions(network, decoded.pixels, bundle.input, compute, turned=turned).logits
+    logits = predictions(network, decoded.pixels, bundle.input, compute, tta=tta).logits
     scored = Scored(
         bundle.classes,
         truth,
@@ -210,11 +210,11 @@ def unseen_by(bundle: ModelBundle, cells: Sequence[LabelledCell]) -> tuple[Label
     return left
 
 
-def _views(pixels_NHWC: Tensor, *, turned: bool) -> Iterator[Tensor]:
+def _views(pixels_NHWC: Tensor, *, tta: bool) -> Iterator[Tensor]:
     """Yield the batch as it lies, or in its eight attitudes (of a square input)."""
-    turns = range(4) if turned else range(1)
+    turns = range(4) if tta else range(1)
     for quarter in turns:
         view = torch.rot90(pixels_NHWC, quarter, (1, 2))
         yield view
-        if turned:
+        if tta:
             yield view.flip(2)

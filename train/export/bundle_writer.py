@@ -58,7 +58,9 @@ def as_shipped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def model_input(recipe: Recipe) -> ModelInput:
     """Return what a network of this recipe expects."""
-    return ModelInput(height=recipe.size, width=recipe.size, mean=recipe.mean, std=recipe.std)
+    return ModelInput(
+        height=recipe.img_size, width=recipe.img_size, mean=recipe.mean, std=recipe.std
+    )
 
 
 def publish_bundle(
@@ -100,7 +102,7 @@ def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
         "pretrained_cfg": {
             "num_classes": len(classes),
             "label_names": list(classes),
-            "input_size": [3, recipe.size, recipe.size],
+            "input_size": [3, recipe.img_size, recipe.img_size],
             "fixed_input_size": False,
             "interpolation": "bicubic",
             "crop_pct": 1.0,

@@ -87,7 +87,7 @@ def _about(bundle: ModelBundle) -> str:
 def _changes(data: Mapping[str, Any]) -> str:
     """Say in what the training was not the recipe's own."""
     changed = ", ".join(f"{name} {value}" for name, value in data.get("changes", {}).items())
-    behind = data.get("backdrops")
+    behind = data.get("backgrounds")
     return (f", with {changed}" if changed else "") + (
         f"; smears of `{behind}` behind cells" if behind else ""
     )

@@ -88,9 +88,9 @@ class StainAugmentation:
         noise: Largest standard deviation of the added noise.
         grainy: Share of crops whose black background gets noise, too; scanners and masks leave it
             at exactly zero, a lossy file does not.
-        behind: Share of crops that get one of the backdrops behind what is not black, if there
+        behind: Share of crops that get one of the backgrounds behind what is not black, if there
             are any.
-        backdrops: ``(M, T, T, 3)`` uint8, at the scale of the stored crops.
+        backgrounds: ``(M, T, T, 3)`` uint8, at the scale of the stored crops.
     """
 
     size: int
@@ -104,14 +104,14 @@ class StainAugmentation:
     noise: float = 0.02
     grainy: float = 0.25
     behind: float = 0.3
-    backdrops: Tensor = field(default_factory=none)
+    backgrounds: Tensor = field(default_factory=none)
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Move, then stain, then focus: the order in which an image comes about."""
         draw = _Draw(len(pixels_NRR3), generator, pixels_NRR3.device)
         pixels = _unit_range(pixels_NRR3)
         share, placement = view / self.size, self._placement(draw)
-        if len(self.backdrops):
+        if len(self.backgrounds):
             pixels = torch.cat([pixels, _inside(pixels)], 1)
             pixels, cell = _warped(pixels, placement, share, view).tensor_split([3], 1)
             behind, chosen = self._behind(draw, share * pixels_NRR3.shape[1], view)
@@ -129,13 +129,13 @@ class StainAugmentation:
         Return ``(N, 3, V, V)``, what could show where there is no cell, and which crops show it.
 
         Args:
-            draw: Chooses backdrops, places and crops.
-            reach: Stored pixels that the view spans; beyond a backdrop's edge it is mirrored.
+            draw: Chooses backgrounds, places and crops.
+            reach: Stored pixels that the view spans; beyond a background's edge it is mirrored.
             view: V.
         """
-        chosen = draw.uniform(0, len(self.backdrops)).long().clamp_max(len(self.backdrops) - 1)
-        shown = _unit_range(self.backdrops.to(chosen.device)[chosen])
-        share = reach / self.backdrops.shape[1]
+        chosen = draw.uniform(0, len(self.backgrounds)).long().clamp_max(len(self.backgrounds) - 1)
+        shown = _unit_range(self.backgrounds.to(chosen.device)[chosen])
+        share = reach / self.backgrounds.shape[1]
         placed = _warped(shown, self._placement(draw), share, view, beyond="reflection")
         return placed, draw.chance(self.behind, 1, 1, 1)
 
@@ -187,13 +187,13 @@ class PaperAugmentation:
 
 
 def open_augmentation(
-    recipe: Recipe, scale: float = 1.0, backdrops: Tensor | None = None
+    recipe: Recipe, scale: float = 1.0, backgrounds: Tensor | None = None
 ) -> Augmentation:
-    """Return the recipe's augmentation, for crops reduced by *scale*; so are the backdrops."""
-    size = round(recipe.size * scale)
+    """Return the recipe's augmentation, for crops reduced by *scale*; so are the backgrounds."""
+    size = round(recipe.img_size * scale)
     if recipe.augment == "stain":
-        behind = none() if backdrops is None else backdrops
-        return StainAugmentation(size=size, backdrops=reduced(behind, scale))
+        behind = none() if backgrounds is None else backgrounds
+        return StainAugmentation(size=size, backgrounds=reduced(behind, scale))
     return PaperAugmentation(size) if recipe.augment == "paper" else Plain(size)
 
 

@@ -37,7 +37,7 @@ class Identity:
         fold: Which part is held out.
         training: Digest of the training cells: paths, labels, contents.
         held_out: Likewise.
-        backdrops: Digest of the fields; empty for none.
+        backgrounds: Digest of the fields; empty for none.
         decoder: What decodes the cells: its pixels are not quite another's.
         revision: Of this program's arithmetic.
     """
@@ -48,7 +48,7 @@ class Identity:
     fold: int
     training: str
     held_out: str
-    backdrops: str = ""
+    backgrounds: str = ""
     decoder: str = ""
     revision: int = REVISION
 

@@ -127,7 +127,7 @@ def _not_built(recipe: Recipe, error: Exception) -> UserError:
     """Say that timm does not take a name or an argument."""
     return UserError(
         f"timm {timm.__version__} cannot build {recipe.architecture}: {error}",
-        hint="see timm.list_models() for names, and the model's own arguments for --model-arg",
+        hint="see timm.list_models() for names, and the model's own arguments for --model-kwargs",
     )
 
 
@@ -217,7 +217,7 @@ def _fill(network: nn.Module, weights: dict[str, Tensor], init: str) -> None:
     if missing:
         raise UserError(
             f"{init} lacks {len(missing)} of the network's {len(own)} tensors, {missing[0]} first",
-            hint="check --model and --model-arg against what the weights were trained as",
+            hint="check --model and --model-kwargs against what the weights were trained as",
         )
     network.load_state_dict(fitting, strict=False)
 

@@ -28,7 +28,7 @@ def epoch_order(
     if recipe.sampling == "plain":
         return torch.randperm(len(classes_N), generator=generator)
     present = torch.unique(classes_N)
-    draws = recipe.draws or round(len(classes_N) / len(present))
+    draws = recipe.samples_per_class or round(len(classes_N) / len(present))
     drawn = []
     for number in present:
         members = (classes_N == number).nonzero()[:, 0]

@@ -47,13 +47,13 @@ class TrainingCells:
         pixels: ``(N, R, R, 3)`` uint8, R the model's size times ``augment.ROOM``.
         classes: ``(N,)`` class numbers.
         subjects: ``(N,)`` subject numbers.
-        backdrops: ``(M, T, T, 3)`` uint8, of the pixels' scale: see ``train.data.backgrounds``.
+        backgrounds: ``(M, T, T, 3)`` uint8, of the pixels' scale: see ``train.data.backgrounds``.
     """
 
     pixels: Tensor
     classes: Tensor
     subjects: Tensor
-    backdrops: Tensor = field(default_factory=none)
+    backgrounds: Tensor = field(default_factory=none)
 
 
 @dataclass(slots=True)
@@ -157,10 +157,10 @@ class Training:
         torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout draws from the global one
         phase, phase_epoch = _phase_of(recipe, epoch)
         order = epoch_order(recipe, cells.classes, cells.subjects, generator)
-        batches = _whole_batches(order, recipe.batch)
+        batches = _whole_batches(order, recipe.batch_size)
         weights = _class_weights(cells.classes) if recipe.weighted_loss else None
         began = time.perf_counter()
-        self._augmentation = open_augmentation(recipe, phase.scale, cells.backdrops)
+        self._augmentation = open_augmentation(recipe, phase.scale, cells.backgrounds)
         self.network.train()
         for module in self._frozen:
             module.eval()
@@ -169,8 +169,8 @@ class Training:
             self._set_rate(phase, done, steps, first=epoch == phase_epoch)
             loss = self._step(cells, chosen, phase, generator, weights)
             self._averages.step(epoch * len(batches) + step)
-            rate = (step + 1) * recipe.batch / (time.perf_counter() - began)
-            yield StepDone(epoch, step + 1, len(batches), loss, recipe.batch, rate)
+            rate = (step + 1) * recipe.batch_size / (time.perf_counter() - began)
+            yield StepDone(epoch, step + 1, len(batches), loss, recipe.batch_size, rate)
 
     def _step(
         self,
@@ -183,7 +183,7 @@ class Training:
         """Learn from one batch; return its loss."""
         device = self.compute.device
         stored = reduced(cells.pixels[chosen].to(device), phase.scale)
-        pixels = self._augmentation(stored, phase.side(self.recipe.size), generator)
+        pixels = self._augmentation(stored, phase.side(self.recipe.img_size), generator)
         pixels, truth = self._blend(pixels, cells.classes[chosen].to(device))
         normal = _normalised(pixels, self.recipe)
         with self.compute.autocast(), self._styles.of(len(normal), device):
@@ -202,8 +202,8 @@ class Training:
 
     def _set_rate(self, phase: Phase, step: int, steps: int, *, first: bool) -> None:
         """Set the learning rate of a step of a phase."""
-        rate = phase.rate
-        if not self.recipe.constant_rate:
+        rate = phase.lr
+        if not self.recipe.constant_lr:
             rate *= (1 + math.cos(math.pi * step / steps)) / 2
             rate *= min(1.0, (step + 1) / WARM_UP) if first else 1.0
         for group in self._optimizer.param_groups:
@@ -246,7 +246,7 @@ def _refuse_divergence(done: StepDone) -> None:
     if not math.isfinite(done.loss):
         raise UserError(
             f"the loss is {done.loss} at step {done.step} of epoch {done.epoch + 1}",
-            hint="pass a lower --rate or --precision fp32; what is finished is kept",
+            hint="pass a lower --lr or --precision fp32; what is finished is kept",
         )
 
 
@@ -259,8 +259,8 @@ def _whole_batches(order: Tensor, batch: int) -> list[Tensor]:
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the optimizer; vectors (norms, biases) do not decay."""
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
-    groups = param_groups_weight_decay(network, recipe.decay)
-    return kind(groups, lr=recipe.phases[0].rate)
+    groups = param_groups_weight_decay(network, recipe.weight_decay)
+    return kind(groups, lr=recipe.phases[0].lr)
 
 
 def _phase_of(recipe: Recipe, epoch: int) -> tuple[Phase, int]:

@@ -29,7 +29,11 @@ class Averages:
         """Begin both where *network* is, which goes on changing in place."""
         self._network = network
         self._first = recipe.epochs - recipe.phases[-1].epochs
-        self._steps = ModelEmaV3(network, decay=recipe.ema, use_warmup=True) if recipe.ema else None
+        self._steps = (
+            ModelEmaV3(network, decay=recipe.ema_decay, use_warmup=True)
+            if recipe.ema_decay
+            else None
+        )
         self._epochs = _even_mean(network) if recipe.soup else None
 
     @property

@@ -382,4 +382,4 @@ def test_memory_that_runs_out_is_an_error_with_a_way_out(bundle, monkeypatch):
 
     with pytest.raises(DeviceError, match="a batch of 4: CUDA out of memory") as caught:
         OnProcessor(bundle, RuntimeOptions(batch=4))
-    assert "--batch" in caught.value.hint
+    assert "--batch-size" in caught.value.hint

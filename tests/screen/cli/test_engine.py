@@ -42,7 +42,7 @@ def engine(*arguments, status=0):
 
 def build(bundle, *options):
     """Build an engine; return its key's digest."""
-    arguments = ("--batch", 4, "--for", "sm_86,sm_89", *options)
+    arguments = ("--batch-size", 4, "--for", "sm_86,sm_89", *options)
     return engine("build", bundle.folder, *arguments).stdout.strip()
 
 
@@ -87,7 +87,7 @@ def test_every_precision_is_real(bundle, precision):
 def test_the_second_build_is_the_first(bundle):
     """Nothing is said of building."""
     first = build(bundle)
-    again = engine("build", bundle.folder, "--batch", 4, "--for", "sm_86,sm_89")
+    again = engine("build", bundle.folder, "--batch-size", 4, "--for", "sm_86,sm_89")
 
     assert again.stdout.strip() == first
     assert "building" not in again.stderr

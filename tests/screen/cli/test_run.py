@@ -98,7 +98,7 @@ def test_an_empty_source_is_a_mendable_error(run, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--slide", "("), ("--batch", "0"), ("--runtime", "cuda"), ("--nonsense",)]
+    "arguments", [("--slide", "("), ("--batch-size", "0"), ("--runtime", "cuda"), ("--nonsense",)]
 )
 def test_a_wrong_option_is_a_usage_error(run, arguments):
     """Exit 2, and the option is named."""

@@ -252,7 +252,7 @@ def test_without_trust_data_columns_are_null_and_one_line_says_so(three_classes,
         )
     assert not record["trust"]["available"]
     assert record["drift"]["verdict"] == "not measured"
-    assert ["slidescreen-train trust" in line for line in record["warnings"]] == [True]
+    assert ["slidescreen-train calibrate" in line for line in record["warnings"]] == [True]
 
 
 def test_evidence_is_of_the_predicted_class_where_none_is_positive(three_classes, ran, tmp_path):

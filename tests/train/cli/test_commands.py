@@ -29,7 +29,9 @@ from train.trainer.init_weights import freeze_stages, network_to_train
 HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
 
 
-@pytest.mark.parametrize("arguments", [[], ["fit"], ["evaluate"], ["trust"], ["check"], ["sweep"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["fit"], ["evaluate"], ["calibrate"], ["check"], ["sweep"]]
+)
 def test_help_is_light(arguments):
     """Help loads no heavy package, and every command ends its help with an example."""
     code = (
@@ -123,13 +125,13 @@ def test_evaluate_says_whom_the_model_was_trained_on(bundle, cells, command):
 
 def test_evaluate_with_turns_differs_a_little(bundle, cells, command):
     """Averaging over flips and turns is another, similar judgement."""
-    plain, turned = (
+    plain, averaged = (
         json.loads(command("evaluate", bundle, cells, "--json", *more).stdout)["metrics"]["ece"][0]
-        for more in ([], ["--turned"])
+        for more in ([], ["--tta"])
     )
 
-    assert plain != turned
-    assert plain == pytest.approx(turned, abs=0.2)
+    assert plain != averaged
+    assert plain == pytest.approx(averaged, abs=0.2)
 
 
 def test_evaluate_refuses_labels_the_model_does_not_know(bundle, cells, command, tmp_path):
@@ -201,7 +203,7 @@ def test_a_sweep_tabulates_models_and_says_what_is_missing(cells, small, command
 def test_models_of_the_paper_train_and_are_judged(cells, small, command, tmp_path):
     """From scratch, on a small sample: a row each, beside the paper's figures."""
     models = "resnet50,efficientnet_b3"
-    options = [*small[2:], "--epochs", "1", "--limit", "24", "--recipe", "paper", "--no-augment"]
+    options = [*small[2:], "--epochs", "1", "--limit", "24", "--recipe", "paper", "--no-aug"]
 
     shown = command("sweep", cells, "--out", tmp_path / "s", "--models", models, *options)
 
@@ -220,7 +222,7 @@ def test_epochs_are_shared_out_whole(shares, epochs):
     shared = with_epochs(phases, epochs)
 
     assert sum(phase.epochs for phase in shared) == epochs
-    assert shared[-1].rate == phases[-1].rate
+    assert shared[-1].lr == phases[-1].lr
 
 
 def test_a_device_that_is_not_there_is_refused():
@@ -290,7 +292,7 @@ def test_a_network_that_takes_no_such_argument_is_an_error(init):
 def test_a_view_larger_than_the_input_is_refused(cells, command, tmp_path):
     """There is nothing beyond the crop."""
     with pytest.raises(UserError, match="view of 65 pixels is larger than the model's input of 64"):
-        command("fit", cells, "--out", tmp_path, "--size", "64", "--view", "65")
+        command("fit", cells, "--out", tmp_path, "--img-size", "64", "--view", "65")
 
 
 def test_the_state_lies_beside_the_bundle_whatever_its_name(tmp_path, monkeypatch):
@@ -325,14 +327,14 @@ def test_several_starts_stand_for_their_mean(tmp_path):
 
 
 def test_a_quick_try_shows_no_more_cells_than_it_has(cells, command, small, tmp_path):
-    """--limit takes the recipe's number of draws away."""
-    options = [option for option in small if option not in {"--draws", "16"}]
+    """--limit takes the recipe's number of samples away."""
+    options = [option for option in small if option not in {"--samples-per-class", "16"}]
     result = command(
         "fit", cells, "--out", tmp_path / "out", *options, "--epochs", "1", "--limit", "30"
     )
 
     assert result.exit_code == 0, result.output
-    assert ModelBundle.load(tmp_path / "out").data["changes"]["draws"] is None
+    assert ModelBundle.load(tmp_path / "out").data["changes"]["samples_per_class"] is None
 
 
 def test_a_sweep_takes_a_mean_as_a_start():

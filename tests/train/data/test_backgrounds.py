@@ -8,7 +8,7 @@ import torch
 from PIL import Image, ImageDraw
 
 from engines.errors import SourceError
-from train.data.backgrounds import backdrops_digest, open_backdrops
+from train.data.backgrounds import backgrounds_digest, open_backgrounds
 
 GLASS, NUCLEUS, RED_CELL = (205, 210, 200), (110, 90, 210), (190, 150, 150)
 
@@ -27,7 +27,7 @@ def test_pieces_hold_no_nucleus_and_have_the_crops_scale(tmp_path):
     """Half a crop of the field becomes half a stored crop."""
     smear(tmp_path / "a.png")
 
-    pieces = open_backdrops(tmp_path, native=80, stored=100)
+    pieces = open_backgrounds(tmp_path, native=80, stored=100)
 
     assert pieces.shape[1:] == (50, 50, 3)
     assert pieces.dtype == torch.uint8
@@ -40,7 +40,7 @@ def test_the_same_fields_give_the_same_pieces(tmp_path):
     """So that a resumed training sees the same."""
     smear(tmp_path / "a.png")
 
-    one, two = (open_backdrops(tmp_path, 80, 100) for _ in range(2))
+    one, two = (open_backgrounds(tmp_path, 80, 100) for _ in range(2))
 
     assert torch.equal(one, two)
 
@@ -50,7 +50,7 @@ def test_a_folder_without_a_free_piece_is_refused(tmp_path):
     smear(tmp_path / "a.png", nucleus=(-200, -200, 400, 400))
 
     with pytest.raises(SourceError, match="free of nuclei"):
-        open_backdrops(tmp_path, 80, 100)
+        open_backgrounds(tmp_path, 80, 100)
 
 
 def test_an_unreadable_field_is_named(tmp_path):
@@ -58,14 +58,14 @@ def test_an_unreadable_field_is_named(tmp_path):
     (tmp_path / "broken.png").write_bytes(b"no image")
 
     with pytest.raises(SourceError, match=r"broken\.png"):
-        open_backdrops(tmp_path, 80, 100)
+        open_backgrounds(tmp_path, 80, 100)
 
 
 def test_the_digest_follows_names_and_contents(tmp_path):
     """No folder, no digest."""
     smear(tmp_path / "a.png")
-    first = backdrops_digest(tmp_path)
+    first = backgrounds_digest(tmp_path)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "b.png")
 
-    assert backdrops_digest(None) == ""
-    assert first != backdrops_digest(tmp_path)
+    assert backgrounds_digest(None) == ""
+    assert first != backgrounds_digest(tmp_path)

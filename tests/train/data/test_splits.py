@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engines.cells import CellRef
 from engines.errors import SourceError
 from train.data.labelled_cells import LabelledCell
-from train.data.splits import Deal, leaks, split_cells, without_repeats
+from train.data.splits import Fold, leaks, split_cells, without_repeats
 
 
 def cell(number, subject, label):
@@ -38,7 +38,7 @@ def test_no_subject_is_on_both_sides(sizes, fold, seed):
     cells = people(sizes)
     hashes = [c.ref.path for c in cells]
 
-    split = split_cells(cells, hashes, "subject", Deal(4, fold, seed))
+    split = split_cells(cells, hashes, "subject", Fold(4, fold, seed))
 
     sides = [[cells[i] for i in side] for side in (split.training, split.held_out)]
     assert not leaks(sides[0], [], sides[1], [])
@@ -52,7 +52,7 @@ def test_every_cell_is_held_out_once(sizes, seed):
     cells = people(sizes)
     hashes = [c.ref.path for c in cells]
 
-    parts = [split_cells(cells, hashes, "subject", Deal(4, f, seed)).held_out for f in range(4)]
+    parts = [split_cells(cells, hashes, "subject", Fold(4, f, seed)).held_out for f in range(4)]
 
     assert sorted(np.concatenate(parts).tolist()) == list(range(len(cells)))
 
@@ -65,7 +65,7 @@ def test_people_who_share_an_image_stay_together(sizes, pairs):
     for one, two in pairs:
         hashes[one % len(hashes)] = hashes[two % len(hashes)]
     try:
-        split = split_cells(cells, hashes, "subject", Deal(3, 0, 0))
+        split = split_cells(cells, hashes, "subject", Fold(3, 0, 0))
     except SourceError:
         return  # the joined people are too few to deal
 
@@ -78,7 +78,7 @@ def test_split_by_image_tears_people_but_not_images():
     cells = people([20, 20])
     hashes = [f"{i // 2}" for i in range(40)]
 
-    split = split_cells(cells, hashes, "image", Deal(4, 0, 0))
+    split = split_cells(cells, hashes, "image", Fold(4, 0, 0))
 
     one, two = ([cells[i] for i in side] for side in (split.training, split.held_out))
     shared = leaks(
@@ -93,7 +93,7 @@ def test_cells_of_unknown_people_cannot_be_split_by_subject():
     cells = [*people([3, 3, 3, 3]), cell("x", "", "all")]
 
     with pytest.raises(SourceError, match=r"whose cell is all/x\.png") as caught:
-        split_cells(cells, [c.ref.path for c in cells], "subject", Deal(2, 0, 0))
+        split_cells(cells, [c.ref.path for c in cells], "subject", Fold(2, 0, 0))
 
     assert "--subject" in caught.value.hint
 
@@ -103,7 +103,7 @@ def test_too_few_people_are_refused():
     cells = people([5, 5])
 
     with pytest.raises(SourceError, match="part has no cells of class"):
-        split_cells(cells, [c.ref.path for c in cells], "subject", Deal(2, 0, 0))
+        split_cells(cells, [c.ref.path for c in cells], "subject", Fold(2, 0, 0))
 
 
 def test_of_repeated_images_one_is_kept_and_of_contradictory_ones_none():

@@ -1,4 +1,4 @@
-"""``slidescreen-train trust``: what ``fit`` writes, fitted afterwards or on other cells."""
+"""``slidescreen-train calibrate``: what ``fit`` writes, fitted afterwards or on other cells."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def cells_of(bundle, cells, folder, which):
 
 def test_fitted_afterwards_it_is_what_fit_wrote(bundle, copy, cells, command):
     """Byte for byte, on the same cells; the card says it once."""
-    result = command("trust", copy, cells, *OPTIONS)
+    result = command("calibrate", copy, cells, *OPTIONS)
 
     assert result.exit_code == 0, result.output
     for name in ("trust.safetensors", "screening.json", "README.md"):
@@ -49,7 +49,7 @@ def test_other_peoples_cells_move_what_is_usual_and_not_training(
     for file in other.rglob("*.png"):
         file.rename(file.with_name(file.name.replace("UID_", "UID_N")))
 
-    command("trust", copy, other, *OPTIONS)
+    command("calibrate", copy, other, *OPTIONS)
 
     after = ModelBundle.load(copy)
     assert after.sha256 != before.sha256
@@ -64,7 +64,7 @@ def test_cells_it_was_trained_on_are_never_held_out(bundle, copy, cells, command
     known = cells_of(bundle, cells, tmp_path / "known", "training")
 
     with pytest.raises(SourceError, match="trained on every one"):
-        command("trust", copy, known, *OPTIONS)
+        command("calibrate", copy, known, *OPTIONS)
 
 
 def test_somebody_must_say_where_training_lies(bundle, copy, cells, command, tmp_path):
@@ -76,9 +76,9 @@ def test_somebody_must_say_where_training_lies(bundle, copy, cells, command, tmp
     known = cells_of(bundle, cells, tmp_path / "known", "training")
 
     with pytest.raises(UserError, match="none of these cells") as caught:
-        command("trust", copy, unseen, *OPTIONS)
+        command("calibrate", copy, unseen, *OPTIONS)
     assert "--training" in caught.value.hint
-    command("trust", copy, unseen, "--training", known, *OPTIONS)
+    command("calibrate", copy, unseen, "--training", known, *OPTIONS)
 
     assert ModelBundle.load(copy).trust.to_bytes() == ModelBundle.load(bundle).trust.to_bytes()
 

@@ -73,11 +73,11 @@ def test_stain_leaves_the_background_black():
         assert out[:, :, :3, :3].max() == 0
 
 
-def test_backdrops_show_where_there_is_no_cell():
+def test_backgrounds_show_where_there_is_no_cell():
     """Behind the chosen crops, beyond the cell's rim; the others stay black; cells stay cells."""
-    backdrops = torch.full((2, 40, 40, 3), 200, dtype=torch.uint8)
+    backgrounds = torch.full((2, 40, 40, 3), 200, dtype=torch.uint8)
     still = {"stain": 0, "dye": 0, "gain": 0, "focus": 0, "noise": 0, "zoom": 1.0, "stretch": 1.0}
-    kind = StainAugmentation(size=64, **still, shift=0, behind=0.5, backdrops=backdrops)
+    kind = StainAugmentation(size=64, **still, shift=0, behind=0.5, backgrounds=backgrounds)
 
     out = kind(stored(64), 64, seeded())
     corner = out[:, 0, 1, 1]
@@ -106,7 +106,7 @@ def test_a_smaller_view_shows_the_middle_at_the_same_scale():
 def test_reduced_cells_are_the_same_cells_with_fewer_pixels(scale):
     """What is shown covers the same part of the crop, at a smaller scale."""
     side = Phase(1, 40, 1e-3, scale=scale).side(64)
-    smaller = open_augmentation(replace(SUBJECT, size=64, augment="none"), scale)
+    smaller = open_augmentation(replace(SUBJECT, img_size=64, augment="none"), scale)
 
     shown = smaller(reduced(stored(1), scale), side, seeded())
     whole = Plain(64)(stored(1), 40, seeded())
@@ -146,7 +146,7 @@ SUBJECTS = torch.tensor([0] * 80 + [1] * 10 + [2] * 9 + [3])
 
 def test_sampling_by_subject_balances_classes_and_evens_out_subjects():
     """Half the draws are of each class; a large subject gets less than its share of cells."""
-    order = epoch_order(replace(SUBJECT, draws=None), CLASSES, SUBJECTS, seeded())
+    order = epoch_order(replace(SUBJECT, samples_per_class=None), CLASSES, SUBJECTS, seeded())
 
     assert torch.bincount(CLASSES[order]).tolist() == [50, 50]
     drawn = torch.bincount(SUBJECTS[order], minlength=4)

@@ -87,8 +87,8 @@ def test_styles_are_mixed_only_while_asked():
 def test_a_mixed_training_judges_plain_cells_and_repeats(kind):
     """Twice the same, and what is judged holds no mixing."""
     recipe = replace(
-        SUBJECT, architecture="resnet10t", size=32, batch=8, draws=16, freeze=0,
-        phases=(Phase(1, None, 1e-3),), **kind,
+        SUBJECT, architecture="resnet10t", img_size=32, batch_size=8, samples_per_class=16,
+        freeze=0, phases=(Phase(1, None, 1e-3),), **kind,
     )  # fmt: skip
     pixels = torch.randint(0, 255, (32, 40, 40, 3), dtype=torch.uint8)
     cells = TrainingCells(pixels, torch.arange(32) % 2, torch.arange(32) % 4)

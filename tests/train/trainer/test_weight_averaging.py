@@ -10,7 +10,7 @@ from torch import nn
 from train.recipe import SUBJECT, Phase
 from train.trainer.weight_averaging import Averages
 
-RECIPE = replace(SUBJECT, ema=0.0, phases=(Phase(1, None, 1e-3), Phase(3, None, 1e-3)))
+RECIPE = replace(SUBJECT, ema_decay=0.0, phases=(Phase(1, None, 1e-3), Phase(3, None, 1e-3)))
 
 
 def one_weight(value: float) -> nn.Linear:
@@ -54,7 +54,7 @@ def test_without_soup_no_epoch_is_averaged():
 def test_the_moving_average_lags_behind_the_network():
     """After one step of many, it is still near where it began."""
     network = one_weight(0.0)
-    averages = Averages(network, replace(RECIPE, ema=0.9, soup=False))
+    averages = Averages(network, replace(RECIPE, ema_decay=0.9, soup=False))
     nn.init.constant_(network.weight, 1.0)
 
     averages.step(10_000)
