@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["discard_scratch", "sha256_of_file", "whole_file"]
+__all__ = ["digest_of", "discard_scratch", "sha256_of_file", "whole_file"]
 
 SCRATCH_SUFFIX = ".scratch"
 
@@ -48,6 +48,12 @@ def sha256_of_file(path: Path) -> str:
     """Return the SHA-256 of the file's bytes, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return the first 16 hex digits of the SHA-256 of rows of text, their order included."""
+    text = "\n".join("\t".join(row) for row in rows)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _sync_folder(folder: Path) -> None:

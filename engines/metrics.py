@@ -12,10 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from sklearn.metrics import log_loss, roc_curve
-
-from engines.uncertainty import probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,23 +22,27 @@ __all__ = [
     "Interval",
     "Scored",
     "by_subject",
-    "calibration_error",
+    "calibration_sums",
     "confusion",
+    "expected_calibration_error",
     "figures",
-    "fitted_temperature",
-    "fitted_threshold",
     "intervals",
     "subject_accuracies",
 ]
 
-BINS = 15  # of the calibration error, as in Guo et al. (2017)
+BINS = 15  # of the calibration error, as in Guo et al. (ICML 2017)
 RESAMPLES = 1000
 TINY = 1e-12  # keeps a class that is never called, nor there, from dividing by zero
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A figure and the middle 95% of its bootstrap distribution."""
+    """
+    A figure and the middle 95% of its bootstrap distribution.
+
+    Of a width of zero it says nothing: every resample gave the same figure, as with one subject a
+    class, or with no error among few.
+    """
 
     value: float
     low: float
@@ -50,7 +50,18 @@ class Interval:
 
     def __str__(self) -> str:
         """Write it as ``0.912 (0.850 to 0.951)``."""
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+        return f"{self.value:.3f} ({self.bounds()})"
+
+    @property
+    def is_estimable(self) -> bool:
+        """Whether the resamples differ, so that the bounds mean something."""
+        return self.low < self.high
+
+    def bounds(self, digits: int = 3) -> str:
+        """Write the bounds as ``0.850 to 0.951``, or that they could not be estimated."""
+        if not self.is_estimable:
+            return "interval not estimable"
+        return f"{self.low:.{digits}f} to {self.high:.{digits}f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +121,8 @@ def figures(scored: Scored, weight: NDArray[np.float64] | None = None) -> dict[s
         "weighted_f1": float(np.average(f1, weights=labelled)),
         **{f"f1_{name}": float(f1[i]) for i, name in enumerate(scored.classes)},
         "auc": _auc(scored, weight),
-        "ece": calibration_error(scored.probability, scored.truth, weight),
-        "ece_uncalibrated": calibration_error(scored.ranking, scored.truth, weight),
+        "ece": _top_label_error(scored.probability, scored.truth, weight),
+        "ece_uncalibrated": _top_label_error(scored.ranking, scored.truth, weight),
     }
 
 
@@ -154,47 +165,57 @@ def subject_accuracies(scored: Scored) -> dict[str, tuple[str, int, float]]:
     return table
 
 
-def calibration_error(
-    probability_NC: NDArray[np.float32],
-    truth_N: NDArray[np.int64],
+def calibration_sums(
+    probability_N: NDArray[np.floating],
+    true_N: NDArray[np.bool_],
     weight_N: NDArray[np.float64] | None = None,
-) -> float:
-    """Return the expected calibration error of the likeliest class, in 15 even bins."""
-    weight = np.ones(len(truth_N)) if weight_N is None else weight_N
-    confidence = probability_NC.max(1)
-    gap = weight * ((probability_NC.argmax(1) == truth_N) - confidence)
-    bins = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return float(np.abs(np.bincount(bins, gap, BINS)).sum() / weight.sum())
-
-
-def fitted_temperature(logits_NC: NDArray[np.float32], truth_N: NDArray[np.int64]) -> float:
-    """Return the temperature, between 1/20 and 20, of the least log loss."""
-    labels = list(range(logits_NC.shape[1]))
-
-    def loss(log_temperature: float) -> float:
-        shown = probabilities(logits_NC, float(np.exp(log_temperature))).astype(np.float64)
-        return float(log_loss(truth_N, shown / shown.sum(1, keepdims=True), labels=labels))
-
-    bound = float(np.log(20))
-    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
-
-
-def fitted_threshold(score_N: NDArray[np.float32], positive_N: NDArray[np.bool_]) -> float:
+    bins: int = BINS,
+) -> NDArray[np.float64]:
     """
-    Return the threshold of the largest sensitivity plus specificity (Youden's index).
+    Sum cells by bins of their probability; sums of parts of the cells add up to those of all.
 
-    Of the scores between which it may lie, the middle; always inside 0.01 to 0.99.
+    Args:
+        probability_N: ``(N,)`` in 0..1, that a cell is something.
+        true_N: ``(N,)``, whether it is.
+        weight_N: ``(N,)``; None weighs all the same.
+        bins: B, equally wide.
+
+    Returns:
+        ``(3, B)``: sums of the weights, of weight times probability, of weight times truth.
     """
-    false_rate, true_rate, thresholds = roc_curve(positive_N, score_N.astype(np.float64))
-    best = int(np.argmax(true_rate - false_rate))
-    above = thresholds[best]
-    below = score_N[score_N < above].max(initial=0.0)
-    return float(np.clip((min(above, 1.0) + below) / 2, 0.01, 0.99))
+    weight = np.ones(len(true_N)) if weight_N is None else weight_N
+    place = np.minimum((probability_N * bins).astype(np.int64), bins - 1)
+    summed = (weight, weight * probability_N, weight * true_N)
+    return np.stack([np.bincount(place, each, bins) for each in summed])
+
+
+def expected_calibration_error(sums_3B: NDArray[np.float64]) -> float | None:
+    """
+    Return the mean gap between probability and truth over the bins of ``calibration_sums``.
+
+    Bins weigh as their cells do (Naeini et al., AAAI 2015; Guo et al., ICML 2017). None of no cell.
+    """
+    weight, probability, true = sums_3B
+    if not weight.sum():
+        return None
+    return float(np.abs(true - probability).sum() / weight.sum())
 
 
 def confusion(scored: Scored) -> NDArray[np.int64]:
     """Return ``(C, C)`` counts, truth by row."""
     return _confusion(scored, None).astype(np.int64)
+
+
+def _top_label_error(
+    probability_NC: NDArray[np.float32],
+    truth_N: NDArray[np.int64],
+    weight_N: NDArray[np.float64] | None,
+) -> float:
+    """Return the expected calibration error of the likeliest class."""
+    right = probability_NC.argmax(1) == truth_N
+    error = expected_calibration_error(calibration_sums(probability_NC.max(1), right, weight_N))
+    assert error is not None  # figures are of at least one cell
+    return error
 
 
 def _confusion(scored: Scored, weight: NDArray[np.float64] | None) -> NDArray[np.float64]:

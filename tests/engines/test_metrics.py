@@ -12,16 +12,14 @@ from engines.metrics import (
     Interval,
     Scored,
     by_subject,
-    calibration_error,
+    calibration_sums,
     confusion,
+    expected_calibration_error,
     figures,
-    fitted_temperature,
-    fitted_threshold,
     intervals,
     subject_accuracies,
 )
 from engines.uncertainty import probabilities
-from train.evaluation.calibration import cross_fitted, fitted_point
 
 
 def scored(seed=0, n=200, classes=("all", "hem"), threshold=0.4):
@@ -110,63 +108,45 @@ def test_confusion_counts_truth_by_row():
 def test_calibration_error_is_nought_for_the_sure_and_right():
     """And the confidence itself for the sure and wrong."""
     sure = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    subjects = np.array(["x", "y"])
 
-    assert calibration_error(sure, np.array([0, 1])) == 0
-    assert calibration_error(sure, np.array([1, 0])) == 1
+    for truth, error in ((np.array([0, 1]), 0), (np.array([1, 0]), 1)):
+        assert figures(Scored(("a", "b"), truth, sure, sure, subjects, 0, 0.5))["ece"] == error
 
 
-def test_the_temperature_of_overconfident_logits_is_found():
-    """Logits three times too large get a temperature of about three."""
+def test_calibration_sums_of_parts_add_up():
+    """A stream of cells gives the error of all of them at once; no cell gives none."""
     rng = np.random.default_rng(0)
-    honest = rng.normal(size=(20_000, 2)) * 1.5
-    truth = (rng.random(20_000) < probabilities(honest.astype(np.float32), 1.0)[:, 1]).astype(int)
+    probability, true = rng.random(90), rng.random(90) < 0.7
 
-    assert fitted_temperature((3 * honest).astype(np.float32), truth) == pytest.approx(3, rel=0.05)
+    whole = calibration_sums(probability, true, bins=10)
+    parts = sum(calibration_sums(probability[i::3], true[i::3], bins=10) for i in range(3))
 
-
-def test_the_threshold_separates_what_can_be_separated():
-    """It lies between the classes, not on a score."""
-    score = np.array([0.1, 0.2, 0.6, 0.7], np.float32)
-
-    assert fitted_threshold(score, np.array([False, False, True, True])) == pytest.approx(0.4)
-
-
-@given(st.lists(st.tuples(st.floats(0, 1, width=32), st.booleans()), min_size=2, max_size=30))
-def test_a_threshold_is_always_one_a_bundle_takes(rows):
-    """Between 0 and 1, whatever the scores."""
-    score, positive = (np.array(column) for column in zip(*rows, strict=True))
-    if positive.all() or not positive.any():
-        return
-
-    assert 0 < fitted_threshold(score.astype(np.float32), positive) < 1
-
-
-def test_cross_fitting_never_uses_the_subject_it_scores():
-    """A subject's own labels do not change how it is scored."""
-    rng = np.random.default_rng(1)
-    truth = np.arange(60) % 2
-    subjects = np.array([str(i % 6) for i in range(60)])
-    logits = rng.normal(size=(60, 2)).astype(np.float32)
-    own = subjects == "2"
-
-    one = cross_fitted(logits, truth, subjects, ("a", "b"), 0)
-    two = cross_fitted(logits, np.where(own, 1 - truth, truth), subjects, ("a", "b"), 0)
-
-    assert np.array_equal(one.probability[own], two.probability[own])
-    assert np.array_equal(one.predicted[own], two.predicted[own])
-    assert not np.array_equal(one.probability[~own], two.probability[~own])
-
-
-def test_without_a_positive_class_there_is_no_threshold():
-    """The likeliest class is called."""
-    rng = np.random.default_rng(1)
-    logits, truth = rng.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 3
-
-    assert fitted_point(logits, truth, None).threshold is None
-    made = cross_fitted(logits, truth, np.array(["x"] * 30), ("a", "b", "c"), None)
-    assert np.array_equal(made.predicted, logits.argmax(1))
+    assert parts == pytest.approx(whole)
+    place = (probability * 10).astype(int)
+    gaps = [
+        abs(true[place == i].mean() - probability[place == i].mean()) * (place == i).mean()
+        for i in range(10)
+    ]
+    assert expected_calibration_error(whole) == pytest.approx(sum(gaps))
+    assert expected_calibration_error(np.zeros((3, 10))) is None
 
 
 def test_an_interval_reads_as_one():
     """Figures are printed one way everywhere."""
     assert str(Interval(0.9, 0.85, 0.951)) == "0.900 (0.850 to 0.951)"
+
+
+def test_an_interval_without_width_is_not_shown_as_certainty():
+    """One subject a class: every resample is the same, so nothing is known of the spread."""
+    made = scored(n=40)
+    alone = Scored(
+        made.classes, made.truth, made.probability, made.ranking,
+        made.truth.astype(str), made.positive, made.threshold,
+    )  # fmt: skip
+
+    figure = intervals(alone, resamples=20)["auc"]
+
+    assert not figure.is_estimable
+    assert str(figure) == f"{figure.value:.3f} (interval not estimable)"
+    assert figure.bounds(4) == "interval not estimable"

@@ -96,7 +96,7 @@ def evaluation(judged: Evaluation) -> None:
     out = Console()
     table = Table("figure", "value", "95% interval", title=f"{judged.cells} cells")
     for name, figure in judged.figures.items():
-        table.add_row(name, f"{figure.value:.4f}", f"{figure.low:.4f} to {figure.high:.4f}")
+        table.add_row(name, f"{figure.value:.4f}", figure.bounds(4))
     out.print(table)
     worst = sorted(judged.subjects.items(), key=lambda row: row[1][2])[:NAMED]
     out.print("called right by subject, the worst:")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
+from engines.files import digest_of
 from train.data.labelled_cells import content_hashes
 from train.data.splits import Leaks, leaks, split_apart, split_cells, without_repeats
-from train.trainer.checkpoint import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

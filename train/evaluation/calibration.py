@@ -10,14 +10,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import log_loss, roc_curve
 
-from engines.metrics import Scored, fitted_temperature, fitted_threshold
+from engines.metrics import Scored
 from engines.uncertainty import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["THRESHOLD_RULE", "OperatingPoint", "cross_fitted", "fitted_point"]
+__all__ = [
+    "THRESHOLD_RULE",
+    "OperatingPoint",
+    "cross_fitted",
+    "fitted_point",
+    "fitted_temperature",
+    "fitted_threshold",
+]
 
 THRESHOLD_RULE = (
     "the calibrated probability with the largest sensitivity plus specificity over the held-out "
@@ -42,6 +51,31 @@ def fitted_point(
         return OperatingPoint(temperature, None)
     score = probabilities(logits_NC, temperature)[:, positive]
     return OperatingPoint(temperature, fitted_threshold(score, truth_N == positive))
+
+
+def fitted_temperature(logits_NC: NDArray[np.float32], truth_N: NDArray[np.int64]) -> float:
+    """Return the temperature, between 1/20 and 20, of the least log loss."""
+    labels = list(range(logits_NC.shape[1]))
+
+    def loss(log_temperature: float) -> float:
+        shown = probabilities(logits_NC, float(np.exp(log_temperature))).astype(np.float64)
+        return float(log_loss(truth_N, shown / shown.sum(1, keepdims=True), labels=labels))
+
+    bound = float(np.log(20))
+    return float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded").x))
+
+
+def fitted_threshold(score_N: NDArray[np.float32], positive_N: NDArray[np.bool_]) -> float:
+    """
+    Return the threshold of the largest sensitivity plus specificity (Youden's index).
+
+    Of the scores between which it may lie, the middle; always inside 0.01 to 0.99.
+    """
+    false_rate, true_rate, thresholds = roc_curve(positive_N, score_N.astype(np.float64))
+    best = int(np.argmax(true_rate - false_rate))
+    above = thresholds[best]
+    below = score_N[score_N < above].max(initial=0.0)
+    return float(np.clip((min(above, 1.0) + below) / 2, 0.01, 0.99))
 
 
 def cross_fitted(

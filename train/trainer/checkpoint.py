@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +12,6 @@ from engines.errors import ResultsError
 from engines.files import discard_scratch, whole_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from train.recipe import Recipe
@@ -57,11 +55,6 @@ class Identity:
         record = asdict(self)
         recipe = {f"recipe {name}": value for name, value in record.pop("recipe").items()}
         return {name: repr(value) for name, value in {**record, **recipe}.items()}
-
-
-def digest_of(rows: Sequence[tuple[str, ...]]) -> str:
-    """Hash rows of text, in order."""
-    return sha256("\n".join("\t".join(row) for row in rows).encode()).hexdigest()[:16]
 
 
 def save_state(file: Path, training: Training, identity: Identity) -> None:

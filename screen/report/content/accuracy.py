@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.metrics import calibration_sums, expected_calibration_error
 from engines.sources.labels import FOREIGN, UNKNOWN
 
 if TYPE_CHECKING:
@@ -113,9 +114,7 @@ class Judged:
 
     def _add_reliability(self, chance_N: NDArray[Any], truth_N: NDArray[Any]) -> None:
         """Add cells to their bins of probability: count, sum of probabilities, count of true."""
-        place = np.minimum((chance_N * BINS).astype(np.int64), BINS - 1)
-        for row, weight in enumerate((None, chance_N, truth_N.astype(np.float64))):
-            self._bins[row] += np.bincount(place, weight, BINS)
+        self._bins += calibration_sums(chance_N, truth_N, bins=BINS)
 
     @property
     def cells(self) -> int:
@@ -155,8 +154,5 @@ class Judged:
         return bins
 
     def calibration_error(self) -> float | None:
-        """Expected calibration error over ten equal bins (Naeini et al., AAAI 2015)."""
-        bins = self.reliability()
-        total = sum(each.cells for each in bins)
-        gaps = (each.cells * abs(each.mean - each.observed) for each in bins)
-        return sum(gaps) / total if total else None
+        """Expected calibration error over the ten bins of ``reliability``; None of no cell."""
+        return expected_calibration_error(self._bins)
