@@ -34,16 +34,18 @@ from material import FORMATS, converted, parser, pictures, spread
 from page import print_setting, print_table
 from PIL import Image
 
+from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import DECODERS, DecodeOptions, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
+from engines.registry import decoder_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.decode import Decoder
+    from engines.decode.base import Decoder
 
 FLIPS = (1, 3, 20)
 CUTS = (10, 50, 97)
@@ -76,15 +78,15 @@ def main() -> None:
     given = arguments.parse_args()
     count = 5 if given.small else given.files
     paths = spread(pictures(given.cells, "cnmc-fold0"), count)
-    rows: dict[str, list[list[object]]] = {name: [] for name in DECODERS}
+    rows: dict[str, list[list[object]]] = {name: [] for name in decoder_names()}
     for name in FORMATS:
         files = _files(paths, name)
         size = sum(map(len, files.values())) / len(files) / 1000
-        for decoder in DECODERS:
+        for decoder in decoder_names():
             found = _counts(files, name, decoder)
             rows[decoder].append([name, f"{size:.0f}", *found])
     kinds = [*(f"{n} flipped" for n in FLIPS), *(f"cut to {n}%" for n in CUTS), f"{SHORT} B short"]
-    for decoder in DECODERS:
+    for decoder in decoder_names():
         title = f"--decoder {decoder}: of {count} damaged files, ok (wrong place, wrong as a whole)"
         print_table(title, ["format", "kB", *kinds], rows[decoder])
     print_setting(small=given.small)

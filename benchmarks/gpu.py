@@ -36,8 +36,8 @@ from gpu_page import page
 from gpu_peers import peers
 from material import parser
 
-from engines.runtime.availability import gpu_or_why_not
-from screen.runners.startup_check import machine
+from engines.hardware.gpu import gpu_or_why_not
+from engines.hardware.machine import machine
 
 CELLS = 64  # held against the reference
 MIB = 2**20

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from engines import parity
-from engines.decode import DecodeOptions, open_decoder
+from engines.backends import obstacle, open_decoder, open_runtime
+from engines.decode.base import DecodeOptions
 from engines.decode.gpu import DeviceDecoder
 from engines.errors import UserError
-from engines.runtime import GPU_RUNTIMES, RuntimeOptions, open_runtime
-from engines.runtime.availability import obstacle
+from engines.registry import RUNTIMES
+from engines.runtime.base import RuntimeOptions
 from engines.runtime.torch_cuda import TorchCudaRuntime
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.cells import Batch
-    from engines.decode import Decoder
+    from engines.decode.base import Decoder
     from engines.models.bundle import ModelBundle
-    from engines.runtime import Runtime
+    from engines.runtime.base import Runtime
     from screen.results.plan import Plan
 
 __all__ = ["Bench", "Scale"]
@@ -88,7 +89,7 @@ class Bench:
         """Name what can run here."""
         if self.scale.device.type == "cpu":
             return iter(["torch-cuda"])
-        return (name for name in GPU_RUNTIMES if obstacle(name) is None)
+        return (row.name for row in RUNTIMES if row.device == "gpu" and obstacle(row) is None)
 
     def row(self, name: str) -> dict[str, Any]:
         """Check and measure one runtime."""

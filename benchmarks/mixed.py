@@ -24,9 +24,10 @@ from material import parser, spread
 from ood import batches
 from page import print_setting, print_table
 
+from engines.backends import open_runtime, precision_candidates
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.parity import score_agreement
-from engines.runtime import DEFAULT_BATCH, RuntimeOptions, choose_precision, open_runtime
+from engines.runtime.base import DEFAULT_BATCH, RuntimeOptions
 from train.data.decoded import decoded_cells
 from train.data.labelled_cells import open_labelled
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engines.cells import Batch
-    from engines.runtime import Runtime
+    from engines.runtime.base import Runtime
 
 COUNT, COUNT_SMALL = 256, 16
 
@@ -45,7 +46,7 @@ def main() -> None:
     arguments.add_argument("--model", type=Path, default=DEFAULT_BUNDLE)
     arguments.add_argument("--turns", type=int, default=5)
     given = arguments.parse_args()
-    choose_precision("openvino", "bf16")
+    next(precision_candidates("openvino", "bf16"))
     bundle = ModelBundle.load(given.model)
     every = open_labelled([given.cells / "cnmc-fold0", given.cells / "cnmc-fold2"])
     unseen = [c for c in every if c.subject not in bundle.data["training_subjects"]]

@@ -22,10 +22,11 @@ from PIL import Image, ImageFilter
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
+from engines.backends import open_runtime, precision_candidates, runtime_candidates
 from engines.cells import OPTICAL, Batch, CellFacts, CellRef, Shard
 from engines.image_quality import quality
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.runtime import RuntimeOptions, choose, choose_precision, open_runtime
+from engines.runtime.base import RuntimeOptions
 from engines.uncertainty.ood import ColourSpace, FeatureSpace, together
 from train.data.decoded import decoded_cells
 from train.data.labelled_cells import open_labelled
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from engines.runtime import Runtime
+    from engines.runtime.base import Runtime
 
 BATCH = 8
 NEIGHBOURS = 10
@@ -154,8 +155,8 @@ def main() -> None:
     """Measure and print."""
     given = parser(__doc__).parse_args()
     bundle = ModelBundle.load(DEFAULT_BUNDLE)
-    name = choose().value
-    options = RuntimeOptions(precision=choose_precision(name).value, batch=BATCH)
+    name = next(runtime_candidates()).value
+    options = RuntimeOptions(precision=next(precision_candidates(name)).value, batch=BATCH)
     runtime = open_runtime(name, bundle, options)
     every = open_labelled([given.cells / "cnmc-fold0", given.cells / "cnmc-fold2"])
     step = 20 if given.small else 2

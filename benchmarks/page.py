@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from engines.decode import usable_cores
-from screen.runners.startup_check import machine
+from engines.hardware.machine import machine, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -25,9 +25,10 @@ from PIL import Image, ImageFilter
 from scipy.ndimage import binary_erosion
 from sklearn.metrics import roc_auc_score
 
+from engines.backends import open_runtime
 from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.runtime import RuntimeOptions, open_runtime
+from engines.runtime.base import RuntimeOptions
 from train.data.backgrounds import open_backgrounds
 
 if TYPE_CHECKING:

@@ -18,17 +18,18 @@ import torch
 from material import parser, pictures, spread
 from page import print_setting, print_table
 
+from engines.backends import (
+    decoder_candidates,
+    open_decoder,
+    open_runtime,
+    precision_candidates,
+    runtime_candidates,
+)
 from engines.cells import CellRef, Shard
-from engines.decode import DecodeOptions, choose, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.image_quality import quality
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.runtime import (
-    DEFAULT_BATCH,
-    RuntimeOptions,
-    choose_precision,
-    open_runtime,
-)
-from engines.runtime import choose as choose_runtime
+from engines.runtime.base import DEFAULT_BATCH, RuntimeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,10 +57,15 @@ def measured(paths: list[Path]) -> list[list[str]]:
     options = DecodeOptions(batch=DEFAULT_BATCH)
     files = {path.name: path for path in paths}
     decoder = open_decoder(
-        choose().value, lambda ref: files[ref.path].read_bytes(), bundle.input, options
+        next(decoder_candidates()).decoder.value,
+        lambda ref: files[ref.path].read_bytes(),
+        bundle.input,
+        options,
     )
-    name = choose_runtime().value
-    runtime = open_runtime(name, bundle, RuntimeOptions(precision=choose_precision(name).value))
+    name = next(runtime_candidates()).value
+    runtime = open_runtime(
+        name, bundle, RuntimeOptions(precision=next(precision_candidates(name)).value)
+    )
     shard = Shard(0, tuple(CellRef(file, "") for file in files))
     pixels = np.concatenate([batch.pixels for batch in decoder.stream([shard])])
     torch.set_num_threads(1)

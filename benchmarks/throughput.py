@@ -34,12 +34,11 @@ from material import FORMATS, converted, linked, parser, pictures
 from page import print_setting, print_table
 from whole_run import slidescreen
 
-import engines.decode
-import engines.runtime
+from engines.backends import decoder_candidates, open_decoder, open_runtime, precision_candidates
 from engines.cells import Batch
-from engines.decode import DecodeOptions, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
-from engines.runtime import DEFAULT_BATCH, RuntimeOptions, open_runtime
+from engines.runtime.base import DEFAULT_BATCH, RuntimeOptions
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
 from screen.results.plan import plan_source
@@ -48,8 +47,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from engines.cells import Shard
-    from engines.decode import Decoder
-    from engines.runtime import Runtime
+    from engines.decode.base import Decoder
+    from engines.runtime.base import Runtime
 
 GOAL = 0.8
 ENGINE_BATCHES = (4, 8, 16)
@@ -104,7 +103,7 @@ def rate(stream: Iterable[Any]) -> float:
 
 def _benches(cells: Path, scratch: Path, count: int, bundle: ModelBundle) -> list[Bench]:
     """Prepare every format; one runtime serves them all."""
-    precision = engines.runtime.choose_precision("openvino").value
+    precision = next(precision_candidates("openvino")).value
     runtime = open_runtime("openvino", bundle, RuntimeOptions(precision=precision))
     sources = _sources(cells, scratch, count)
     benches = [_bench(name, source, bundle, runtime) for name, source in sources.items()]
@@ -126,7 +125,9 @@ def _bench(name: str, source: Path, bundle: ModelBundle, runtime: Runtime) -> Be
     opened = open_source(source)
     shards = list(plan_source(opened, SlideRule(), 4096).shards())
     options = DecodeOptions(batch=DEFAULT_BATCH)
-    decoder = open_decoder(engines.decode.choose().value, opened.read, bundle.input, options)
+    decoder = open_decoder(
+        next(decoder_candidates()).decoder.value, opened.read, bundle.input, options
+    )
     return Bench(
         name=name,
         source=source,

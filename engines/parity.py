@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import Batch, CellRef
-    from engines.decode import Decoder
+    from engines.decode.base import Decoder
     from engines.models.bundle import ModelBundle
 
 __all__ = [

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.backends import obstacle, open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import DecodeOptions, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError
+from engines.hardware.gpu import gpu_or_why_not
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
 from engines.models.onnx_export import cache_folder
-from engines.runtime.availability import GPU_RUNTIMES, gpu_or_why_not, obstacle
+from engines.registry import runtime_row, runtimes_on
 from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
 
 if TYPE_CHECKING:
@@ -61,7 +63,10 @@ def examine() -> list[Check]:
         _tried("runtime torch", _torch, "pip install torch timm"),
         _tried("runtime openvino", _openvino, "pip install openvino", needed=False),
         _tried("gpu", _gpu, "an NVIDIA GPU with its driver; nothing needs one", needed=False),
-        *(_tried_on_gpu(f"runtime {name}", name, partial(_on_gpu, name)) for name in GPU_RUNTIMES),
+        *(
+            _tried_on_gpu(f"runtime {name}", name, partial(_on_gpu, name))
+            for name in runtimes_on("gpu")
+        ),
         _tried_on_gpu("decoder dali on the GPU", "torch-cuda", _gpu_decoder),
         *(_tried_builder(name) for name in FLAVOUR_NAMES),
         _tried("cache", _cache, "set SLIDESCREEN_CACHE to a folder that can be written"),
@@ -78,7 +83,7 @@ def _tried(name: str, attempt: Callable[[], str], remedy: str, *, needed: bool =
 
 def _tried_on_gpu(name: str, runtime: str, attempt: Callable[[], str]) -> Check:
     """Run an attempt that needs what *runtime* needs; say what is in the way, if anything is."""
-    if (found := obstacle(runtime)) is not None:
+    if (found := obstacle(runtime_row(runtime))) is not None:
         return Check(name, False, found.reason, found.hint, needed=False)
     return _tried(name, attempt, "slidescreen run works without it", needed=False)
 
@@ -148,7 +153,8 @@ def _torch() -> str:
 def _openvino() -> str:
     """Ask which precisions this processor computes in."""
     runtime = import_module("engines.runtime.openvino")
-    usable, why = runtime.precisions()
+    precisions = runtime.precisions()
+    usable, why = precisions.value, precisions.reason
     return f"{runtime.OpenVINORuntime.version}, {' and '.join(usable)}: {why}"
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from engines import decode, parity
-from engines.decode import DecodeOptions, open_decoder
+from engines import parity
+from engines.backends import decoder_candidates, obstacle, open_decoder, open_runtime
+from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError, BundleError, SourceError, UserError
 from engines.files import sha256_of_file
 from engines.mixed_precision.activation_range import half_limit
@@ -16,8 +17,8 @@ from engines.mixed_precision.policy import settled
 from engines.mixed_precision.sensitivity import Trial
 from engines.models.casting import DTYPES
 from engines.models.onnx_export import onnx_from_bundle
-from engines.runtime import RuntimeOptions, open_runtime
-from engines.runtime.availability import obstacle
+from engines.registry import REFERENCE_RUNTIME, runtime_row
+from engines.runtime.base import RuntimeOptions
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
 from engines.tensorrt.builder import exported_types
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from engines.cells import Batch, CellRef
     from engines.models.bundle import ModelBundle
-    from engines.runtime import Runtime
+    from engines.runtime.base import Runtime
     from engines.tensorrt.engine_store import Engine
 
 __all__ = ["Finding", "cells_of", "exceptions_from", "held_against"]
@@ -71,7 +72,9 @@ def cells_of(folder: Path, bundle: ModelBundle, count: int, batch: int) -> list[
     source = open_source(folder)
     plan = plan_source(source, SlideRule("parent"), ONE_SHARD)
     options = DecodeOptions(batch=min(SAMPLE_BATCH, batch))
-    decoder = open_decoder(decode.choose().value, source.read, bundle.input, options)
+    decoder = open_decoder(
+        next(decoder_candidates()).decoder.value, source.read, bundle.input, options
+    )
     batches = parity.sample(decoder, plan.spread(count), count)
     if not batches:
         raise SourceError(f"no cell in {folder} can be decoded", hint="name a folder of real cells")
@@ -157,7 +160,7 @@ def _scores(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -> Fi
     """Run the plan itself against FP32 PyTorch, where a GPU can."""
     from engines.runtime.tensorrt import open_engine
 
-    found = obstacle(engine.key.flavour)
+    found = obstacle(runtime_row(engine.key.flavour))
     if found is not None:
         return Finding("scores", "not checked", f"the plan itself was not run: {found.reason}")
     key = engine.key
@@ -166,7 +169,7 @@ def _scores(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -> Fi
         ours = _logits(open_engine(engine, bundle, options), batches)
     except UserError as error:
         return Finding("scores", "failed", str(error))
-    reference = open_runtime("torch", bundle, RuntimeOptions(batch=SAMPLE_BATCH))
+    reference = open_runtime(REFERENCE_RUNTIME, bundle, RuntimeOptions(batch=SAMPLE_BATCH))
     agreement = parity.score_agreement(
         _refs(batches), ours, _logits(reference, batches), bundle=bundle, precision=key.precision
     )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import engines.decode
-import engines.runtime
-from engines.decode import usable_cores
+from engines.backends import decoder_candidates, precision_candidates, runtime_candidates
+from engines.hardware.machine import usable_cores
 from engines.models.bundle import DEFAULT_BUNDLE
-from engines.registry import Choice
-from engines.runtime import GPU_RUNTIMES, default_batch
+from engines.registry import AUTO, GPU, Choice, runtime_row
+from engines.runtime.base import default_batch
 from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["RunOptions", "Settings", "settle"]
 
-AUTO = "auto"
 SHARD_CELLS = 4096  # a crash costs at most these: under a minute on two cores
 SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its last costs < 1%
 
@@ -34,10 +32,10 @@ class RunOptions:
         source: Folder of cells.
         out: Results folder.
         model: Bundle.
-        decoder: ``auto``, ``dali`` or ``pillow``.
+        decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         decode_on: ``auto``, ``cpu`` or ``gpu``.
-        runtime: ``auto``, or one of ``engines.runtime.RUNTIMES``.
-        precision: ``auto``, or one of ``engines.runtime.PRECISIONS``.
+        runtime: ``auto``, or one of ``engines.registry.runtime_names()``.
+        precision: ``auto``, or one of ``engines.runtime.base.PRECISIONS``.
         batch: Cells per inference; None for the runtime's best.
         shard_cells: Cells per part file; None for at least 64 batches.
         threads: Processor threads; None for all cores.
@@ -123,17 +121,18 @@ def settle(options: RunOptions) -> Settings:
     Raises:
         BackendMissingError: If what was asked for by name does not work here.
     """
-    runtime = engines.runtime.choose(options.runtime)
-    decoder = engines.decode.choose(options.decoder)
-    batch = _number(options.batch, default_batch(runtime.value), "the default of this runtime")
+    runtime = next(runtime_candidates(options.runtime))
+    device = runtime_row(runtime.value).device
+    decoding = next(
+        decoder_candidates(options.decoder, options.decode_on, model_on_gpu=device == GPU)
+    )
+    batch = _number(options.batch, default_batch(device), "the default of this runtime")
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
     return Settings(
-        decoder=decoder,
-        decode_on=engines.decode.choose_device(
-            decoder.value, options.decode_on, model_on_gpu=runtime.value in GPU_RUNTIMES
-        ),
+        decoder=decoding.decoder,
+        decode_on=decoding.device,
         runtime=runtime,
-        precision=engines.runtime.choose_precision(runtime.value, options.precision),
+        precision=next(precision_candidates(runtime.value, options.precision)),
         batch=batch,
         shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
         threads=_number(options.threads, usable_cores(), "all cores"),

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from engines.decode import choose
+from engines.backends import decoder_candidates
 from engines.errors import SourceError, UserError
 from engines.files import whole_file
 from engines.metrics import Scored, figures
@@ -65,7 +65,7 @@ class FitOptions:
         seed: Of everything random but the split.
         split_seed: Which split: see ``train.data.splits.Fold``.
         positive: Name of the class a screen looks for, or None.
-        decoder: ``auto``, ``dali`` or ``pillow``.
+        decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         data: What the card says of the data: name, source, licence.
         backgrounds: Folder of smear fields to put behind segmented cells, or None.
     """
@@ -261,7 +261,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
         training=parts.digests[0],
         held_out=parts.digests[1],
         backgrounds=backgrounds_digest(options.backgrounds),
-        decoder=choose(options.decoder).value,
+        decoder=next(decoder_candidates(options.decoder)).decoder.value,
     )
     state = load_state(options.state / "state.pt", identity)
     torch.manual_seed(options.seed)

@@ -1,16 +1,74 @@
-"""What decodes a single image: the contract, which costs nothing to import."""
+"""
+What decoders and codecs have to do: the contracts, which cost nothing to import.
+
+A decoder turns shards into batches; a codec decodes a single image inside one.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from engines.hardware.machine import usable_cores
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from engines.cells import Batch, Shard
     from engines.models.bundle import ModelInput
 
-__all__ = ["Codec", "DecodeError", "Encoded", "Opens"]
+__all__ = ["DEVICES", "Codec", "DecodeError", "DecodeOptions", "Decoder", "Encoded", "Opens"]
+
+DEVICES = ("cpu", "gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecodeOptions:
+    """
+    How cells are read and decoded.
+
+    Attributes:
+        device: Where, and where the pixels stay: ``cpu`` or ``gpu``.
+        batch: Cells decoded together, at most; a batch never crosses a shard.
+        threads: Threads that read and decode, each a batch at a time.
+        max_pixels: An image of more is ``oversized`` and never decoded.
+    """
+
+    device: str = "cpu"
+    batch: int = 8
+    threads: int = field(default_factory=usable_cores)
+    max_pixels: int = 25_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse values that could only stall."""
+        if min(self.batch, self.threads, self.max_pixels) < 1:
+            raise ValueError(f"batch, threads and max_pixels must be at least 1, got {self}")
+        if self.device not in DEVICES:
+            raise ValueError(f"device must be cpu or gpu, got {self.device!r}")
+
+
+class Decoder(Protocol):
+    """
+    Turns shards into batches; a bad image becomes a fault, never a raise.
+
+    Attributes:
+        name: As asked for with ``--decoder``.
+        version: Of the packages that decode.
+    """
+
+    name: str
+    version: str
+
+    def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
+        """
+        Decode in order, some batches ahead of whoever iterates.
+
+        Every ref of every shard comes out exactly once: in a batch's ``refs`` or its ``faults``.
+        """
+        ...
 
 
 class DecodeError(Exception):

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import CellRef, FaultStatus, Read, Shard
-    from engines.decode import DecodeOptions
-    from engines.decode.base import Codec, Encoded, Opens
+    from engines.decode.base import Codec, DecodeOptions, Encoded, Opens
     from engines.models.bundle import ModelInput
 
 __all__ = [
@@ -38,7 +37,7 @@ LOOK_AHEAD_CELLS = 2048  # decoded ahead at most, 300 MB at 224 x 224, however l
 
 
 class HostDecoder:
-    """A Decoder (see ``engines.decode``) around any Codec."""
+    """A Decoder (see ``engines.decode.base``) around any Codec."""
 
     def __init__(
         self,

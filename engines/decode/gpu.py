@@ -20,7 +20,7 @@ import torch
 from torch.utils.dlpack import from_dlpack
 
 from engines.cells import Batch, Fault
-from engines.decode.cpu import OpenedCell, decoded_cell, opened_cell
+from engines.decode.cpu import HostDecoder, OpenedCell, decoded_cell, opened_cell
 from engines.decode.file_formats import plain_bmp
 from engines.decode.jpeg import is_plain_jpeg
 from engines.decode.nvimagecodec import RGB_UPRIGHT, DaliCodec, DaliEncoded, nvimgcodec
@@ -38,12 +38,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engines.cells import CellFacts, CellRef, Read, Shard
-    from engines.decode import DecodeOptions
-    from engines.decode.base import Encoded
+    from engines.decode.base import DecodeOptions, Decoder, Encoded
     from engines.decode.file_formats import BmpBody
     from engines.models.bundle import ModelInput
 
-__all__ = ["DeviceDecoder"]
+__all__ = ["DeviceDecoder", "open_decoder"]
 
 CUDA = torch.device("cuda", 0)
 LOOK_AHEAD_CELLS = 8192  # decoded ahead at most, 1.2 GB of the GPU's memory at 224 x 224
@@ -153,8 +152,15 @@ def _open_decoder(device: torch.device) -> Any:
         ) from error
 
 
+def open_decoder(read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
+    """Open nvImageCodec on the device that *options* name."""
+    if options.device == "gpu":
+        return DeviceDecoder(read, expected, options)
+    return HostDecoder(DaliCodec, read, expected, options)
+
+
 class DeviceDecoder:
-    """A Decoder (see ``engines.decode``) whose pixels stay where they are decoded."""
+    """A Decoder (see ``engines.decode.base``) whose pixels stay where they are decoded."""
 
     name = "dali"
 

@@ -20,13 +20,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from engines.decode.base import DecodeError
+from engines.decode.cpu import HostDecoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from engines.cells import Read
+    from engines.decode.base import DecodeOptions, Decoder
     from engines.models.bundle import ModelInput
 
-__all__ = ["PillowCodec", "PillowEncoded"]
+__all__ = ["PillowCodec", "PillowEncoded", "open_decoder"]
 
 WIDTH, LENGTH, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 256, 257, 258, 262, 339
 SAFE_BITS, UNSIGNED, WHITE_IS_ZERO = {1, 2, 4, 8, 16}, 1, 0
@@ -84,6 +87,11 @@ class PillowCodec:
     def resize(self, image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
         """Resize with Pillow, which always antialiases."""
         return np.asarray(Image.fromarray(image).resize((width, height), self._filter))
+
+
+def open_decoder(read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
+    """Open Pillow as a decoder, on the processor."""
+    return HostDecoder(PillowCodec, read, expected, options)
 
 
 def _rgb(image: Image.Image, *, sixteen_bit: bool) -> NDArray[np.uint8]:

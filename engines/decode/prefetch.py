@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from engines.cells import Batch, CellRef, Shard
-    from engines.decode import DecodeOptions
+    from engines.decode.base import DecodeOptions
 
 __all__ = ["in_order"]
 

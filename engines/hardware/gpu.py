@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Device", "has_driver", "this_device"]
+__all__ = ["Device", "gpu_or_why_not", "has_driver", "this_device"]
 
 NVML_NAMES = ("libnvidia-ml.so.1", "nvml.dll")
 CUDA_NAMES = ("libcuda.so.1", "nvcuda.dll")
@@ -43,6 +43,16 @@ def this_device() -> Device | None:
         return None
     facts = torch.cuda.get_device_properties(torch.cuda.current_device())
     return Device(facts.name, f"{facts.major}.{facts.minor}", _driver_version())
+
+
+def gpu_or_why_not() -> Device | str:
+    """Return the GPU at hand (CUDA_VISIBLE_DEVICES picks it), or why there is none."""
+    device = this_device()
+    if device is not None:
+        return device
+    if has_driver():
+        return "PyTorch cannot use the GPU: it is built without CUDA, or the driver is too old"
+    return "there is no NVIDIA driver here"
 
 
 def has_driver() -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from engines.cells import Batch, Scores
     from engines.hardware.cuda_streams import Lane
     from engines.models.bundle import ModelBundle
-    from engines.runtime import RuntimeOptions
+    from engines.runtime.base import RuntimeOptions
 
 __all__ = ["Bind", "Bound", "DeviceRuntime", "Slot"]
 
@@ -107,7 +107,7 @@ class Slot:
 
 
 class DeviceRuntime:
-    """A Runtime (see ``engines.runtime``) around whatever can be bound to a slot."""
+    """A Runtime (see ``engines.runtime.base``) around whatever can be bound to a slot."""
 
     name: str
     version: str

@@ -12,6 +12,7 @@ import openvino
 
 from engines.mixed_precision.policy import kept_in_fp32, with_exceptions
 from engines.models.onnx_export import onnx_from_bundle
+from engines.registry import Choice
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
@@ -20,17 +21,17 @@ if TYPE_CHECKING:
 
     from engines.cells import Batch, Scores
     from engines.models.bundle import ModelBundle
-    from engines.runtime import RuntimeOptions
+    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 
-__all__ = ["OpenVINORuntime", "precisions"]
+__all__ = ["OpenVINORuntime", "open_runtime", "precisions"]
 
 
-def precisions() -> tuple[tuple[str, ...], str]:
+def precisions() -> Choice[tuple[str, ...]]:
     """Return what this processor computes in, fastest first, and why."""
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if "BF16" in capabilities:
-        return ("bf16", "fp32"), "this processor computes in bfloat16"
-    return ("fp32",), "this processor does not compute in bfloat16"
+        return Choice(("bf16", "fp32"), "this processor computes in bfloat16")
+    return Choice(("fp32",), "this processor does not compute in bfloat16")
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class _Slot:
 
 class OpenVINORuntime:
     """
-    A Runtime (see ``engines.runtime``).
+    A Runtime (see ``engines.runtime.base``).
 
     Types are those of the exported graph, so that bfloat16 has its exceptions here as on a GPU:
     OpenVINO's own hint would compute everything in it, and no faster.
@@ -104,6 +105,17 @@ class OpenVINORuntime:
         scores = scores_from_outputs(batch, [tensor.data for tensor in slot.request.output_tensors])
         free.append(slot)
         return scores
+
+
+def open_runtime(
+    bundle: ModelBundle,
+    options: RuntimeOptions,
+    *,
+    sample: Sequence[Batch] = (),
+    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+) -> Runtime:
+    """Open it: compiling takes seconds, so *progress* hears nothing."""
+    return OpenVINORuntime(bundle, options, sample)
 
 
 def _model(core: openvino.Core, exported: Callable[[], Path]) -> openvino.Model:

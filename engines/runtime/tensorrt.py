@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -21,11 +22,11 @@ if TYPE_CHECKING:
     from engines.cells import Batch
     from engines.hardware.cuda_streams import Lane
     from engines.models.bundle import ModelBundle
-    from engines.runtime import BuildProgress, RuntimeOptions
+    from engines.runtime.base import BuildProgress, RuntimeOptions
     from engines.tensorrt.engine_store import Engine
     from engines.tensorrt.versions import Installed
 
-__all__ = ["TensorRTRuntime", "open_cached", "open_engine"]
+__all__ = ["TensorRTRuntime", "open_cached", "open_engine", "open_tensorrt", "open_tensorrt_rtx"]
 
 INPUT = "pixels"
 Loaded: TypeAlias = "tuple[Engine, Any]"  # and its plan, deserialised
@@ -34,7 +35,7 @@ TYPES = {"FLOAT": torch.float32, "HALF": torch.float16}
 
 class TensorRTRuntime(DeviceRuntime):
     """
-    A Runtime (see ``engines.runtime``) that runs a plan.
+    A Runtime (see ``engines.runtime.base``) that runs a plan.
 
     Each slot has an execution context, and so activations, of its own.
     """
@@ -72,8 +73,9 @@ def open_cached(
     name: str,
     bundle: ModelBundle,
     options: RuntimeOptions,
-    progress: BuildProgress | None = None,
+    *,
     sample: Sequence[Batch] = (),
+    progress: BuildProgress | None = None,
 ) -> TensorRTRuntime:
     """
     Open a flavour of TensorRT with the engine of the cache, which is built on first use.
@@ -93,6 +95,10 @@ def open_cached(
         engine = engine_for(bundle, wanted, sample=sample, progress=progress)
         loaded = engine, _deserialised(engine, installed)
     return TensorRTRuntime(bundle, options, installed, loaded)
+
+
+open_tensorrt = partial(open_cached, "tensorrt")
+open_tensorrt_rtx = partial(open_cached, "tensorrt-rtx")
 
 
 def open_engine(engine: Engine, bundle: ModelBundle, options: RuntimeOptions) -> TensorRTRuntime:

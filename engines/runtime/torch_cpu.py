@@ -8,20 +8,37 @@ import numpy as np
 import torch
 
 from engines.models.serving_graph import serving_graph
+from engines.registry import Choice
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from engines.cells import Batch, Scores
     from engines.models.bundle import ModelBundle
-    from engines.runtime import RuntimeOptions
+    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 
-__all__ = ["TorchRuntime"]
+__all__ = ["TorchRuntime", "open_runtime", "precisions"]
+
+
+def precisions() -> Choice[tuple[str, ...]]:
+    """Return float32: others are held against it."""
+    return Choice(("fp32",), "torch is the FP32 reference")
+
+
+def open_runtime(
+    bundle: ModelBundle,
+    options: RuntimeOptions,
+    *,
+    sample: Sequence[Batch] = (),  # noqa: ARG001  nothing is left to float32 where all is
+    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+) -> Runtime:
+    """Open it."""
+    return TorchRuntime(bundle, options)
 
 
 class TorchRuntime:
-    """A Runtime (see ``engines.runtime``) that computes what the bundle means."""
+    """A Runtime (see ``engines.runtime.base``) that computes what the bundle means."""
 
     name = "torch"
     version = f"torch {torch.__version__}"

@@ -19,14 +19,25 @@ if TYPE_CHECKING:
     from engines.cells import Batch
     from engines.hardware.cuda_streams import Lane
     from engines.models.bundle import ModelBundle
-    from engines.runtime import RuntimeOptions
+    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 
-__all__ = ["TorchCudaRuntime"]
+__all__ = ["TorchCudaRuntime", "open_runtime"]
+
+
+def open_runtime(
+    bundle: ModelBundle,
+    options: RuntimeOptions,
+    *,
+    sample: Sequence[Batch] = (),
+    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+) -> Runtime:
+    """Open it: nothing is compiled, so *progress* hears nothing."""
+    return TorchCudaRuntime(bundle, options, sample)
 
 
 class TorchCudaRuntime(DeviceRuntime):
     """
-    A Runtime (see ``engines.runtime``) that needs nothing but PyTorch.
+    A Runtime (see ``engines.runtime.base``) that needs nothing but PyTorch.
 
     cuDNN may neither search for algorithms (what it finds differs from start to start, and so
     would the scores) nor round float32 to TF32.

@@ -11,7 +11,10 @@ import click
 from rich.console import Console
 
 from engines.models.bundle import DEFAULT_BUNDLE
+from engines.registry import AUTO
+from engines.runtime.base import PRECISIONS
 from engines.sources.names import printable
+from engines.tensorrt.versions import FLAVOUR_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,7 +45,7 @@ def engine() -> None:
 @click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
 @click.option(
     "--precision",
-    type=click.Choice(["fp16", "bf16", "fp32"]),
+    type=click.Choice(PRECISIONS),
     default="fp16",
     show_default=True,
     help="What the network computes in; its input and head are float32 in any case.",
@@ -57,7 +60,7 @@ def engine() -> None:
 )
 @click.option(
     "--flavour",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx"]),
+    type=click.Choice([AUTO, *FLAVOUR_NAMES]),
     default="auto",
     show_default=True,
     help="Which package builds.",

@@ -14,8 +14,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engines.decode.base import DEVICES
 from engines.errors import UserError
 from engines.models.bundle import DEFAULT_BUNDLE
+from engines.registry import AUTO, decoder_names, runtime_names
+from engines.runtime.base import PRECISIONS
 from engines.sources.names import printable
 from screen.cli.announce import engines_announced
 from screen.cli.engine import engine
@@ -111,28 +114,28 @@ def cli() -> None:
 )
 @click.option(
     "--decoder",
-    type=click.Choice(["auto", "dali", "pillow"]),
+    type=click.Choice([AUTO, *decoder_names()]),
     default="auto",
     show_default=True,
     help="What decodes images.",
 )
 @click.option(
     "--decode-on",
-    type=click.Choice(["auto", "cpu", "gpu"]),
+    type=click.Choice([AUTO, *DEVICES]),
     default="auto",
     show_default=True,
-    help="Where dali decodes; auto: where the model runs.",
+    help="Where images are decoded; auto: where the model runs, if the decoder can.",
 )
 @click.option(
     "--runtime",
-    type=click.Choice(["auto", "tensorrt", "tensorrt-rtx", "torch-cuda", "openvino", "torch"]),
+    type=click.Choice([AUTO, *runtime_names()]),
     default="auto",
     show_default=True,
     help="What runs the model.",
 )
 @click.option(
     "--precision",
-    type=click.Choice(["auto", "fp16", "bf16", "fp32"]),
+    type=click.Choice([AUTO, *PRECISIONS]),
     default="auto",
     show_default=True,
     help="What it computes in; auto gives way to fp32 if parity misses.",

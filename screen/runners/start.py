@@ -7,6 +7,7 @@ from os import fsencode
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
+from engines.hardware.machine import machine
 from engines.sources.folder import escaped
 from screen.options import RunOptions, Settings, settle
 from screen.results.cell_rows import Judge
@@ -14,13 +15,13 @@ from screen.results.folder import ResultsFolder, writing
 from screen.results.plan import Fingerprint, Plan, plan_source, read_plan
 from screen.runners.finish import trust_record
 from screen.runners.session import Job, committed_parts, now
-from screen.runners.startup_check import Opener, Stages, machine
+from screen.runners.startup_check import Opener, Stages
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.models.bundle import ModelBundle
-    from engines.runtime import BuildProgress
+    from engines.runtime.base import BuildProgress
     from engines.sources import Source
 
 __all__ = ["begin"]
@@ -103,7 +104,10 @@ class Beginning:
             stages = self._stages_again(plan, settings.again(self.options), earlier)
             earlier |= {"choices": stages.settings.record(), "parity": stages.verdict}
             earlier |= {"engine": stages.runtime.version, "decoder": stages.decoder.version}
-            earlier |= {"rates": {**earlier["rates"], **stages.rates}, **machine()}
+            earlier |= {
+                "rates": {**earlier["rates"], **stages.rates},
+                **machine(),
+            }
             self.results.write_run(earlier)
         return Job(
             results=self.results,

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from engines import parity
+from engines.backends import open_decoder, open_runtime
 from engines.cells import Shard
-from engines.decode import DecodeOptions, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError, ParityError
-from engines.hardware.gpu import this_device
-from engines.runtime import RuntimeOptions, open_runtime
+from engines.hardware.machine import machine
+from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME
+from engines.runtime.base import RuntimeOptions
 from screen.runners.fallback import in_float32, next_decoder, next_runtime
 
 if TYPE_CHECKING:
@@ -25,31 +24,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import Batch
-    from engines.decode import Decoder
+    from engines.decode.base import Decoder
     from engines.errors import UserError
     from engines.models.bundle import ModelBundle
-    from engines.runtime import BuildProgress, Runtime
+    from engines.runtime.base import BuildProgress, Runtime
     from engines.sources import Source
     from screen.options import RunOptions, Settings
     from screen.results.plan import Plan
 
-__all__ = ["Opener", "Stages", "machine"]
+__all__ = ["Opener", "Stages"]
 
 PARITY_CELLS = 64
-PACKAGES = (
-    "slidescreen",
-    "nvidia-nvimgcodec-cu13",
-    "numpy",
-    "onnx",
-    "openvino",
-    "pillow",
-    "simplejpeg",
-    "tensorrt-cu13",
-    "tensorrt-rtx",
-    "timm",
-    "torch",
-    "xxhash",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +82,11 @@ class Opener:
             settings, may_fall_back=may_fall_back
         )
         if not batches:
-            verdict = {"verdict": "not measured", "why": "no cell could be decoded", **machine()}
+            verdict = {
+                "verdict": "not measured",
+                "why": "no cell could be decoded",
+                **machine(),
+            }
             unknown = {"decode": None, "engine": None}
             runtime, settings = self._working_runtime(settings, (), may_fall_back=may_fall_back)
             return self._stages(settings, verdict, unknown, decoder, runtime)
@@ -139,12 +128,12 @@ class Opener:
         missed: UserError
         try:
             batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
-            pixels = parity.compare_decoder(self._decoder("pillow", settings), batches)
+            pixels = parity.compare_decoder(self._decoder(REFERENCE_DECODER, settings), batches)
             if pixels is None or pixels.holds:
                 return decoder, settings, batches, pixels
             missed = ParityError(
                 f"the decoder {decoder.name} disagrees with Pillow; {pixels}",
-                hint="look at that file; --decoder pillow reads it by the reference's rules",
+                hint=f"look at that file; --decoder {REFERENCE_DECODER} reads it as it should be",
             )
         except DeviceError as error:
             missed = error
@@ -160,7 +149,7 @@ class Opener:
         # No larger than the sample: a GPU's batch would take gigabytes and a minute in float32.
         largest = max(len(batch.refs) for batch in batches)
         options = RuntimeOptions(batch=largest, threads=settings.threads.value)
-        expected, _ = _timed_logits(open_runtime("torch", self.bundle, options), batches)
+        expected, _ = _timed_logits(open_runtime(REFERENCE_RUNTIME, self.bundle, options), batches)
         refs = [ref for batch in batches for ref in batch.refs]
         may = may_fall_back and self.options.precision == "auto"
         while True:
@@ -230,35 +219,3 @@ def _decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
     start = time.perf_counter()
     list(decoder.stream([Shard(0, refs)]))
     return len(refs) / (time.perf_counter() - start)
-
-
-def machine() -> dict[str, Any]:
-    """Say where and with what: a verdict holds for exactly this."""
-    gpu = this_device()
-    return {
-        "machine": {
-            "node": platform.node(),
-            "system": platform.platform(),
-            "cpu": _cpu_name(),
-            "gpu": asdict(gpu) if gpu else None,
-        },
-        "versions": {name: _installed(name) for name in PACKAGES},
-    }
-
-
-def _installed(package: str) -> str | None:
-    """Return a package's version, if it is installed."""
-    try:
-        return version(package)
-    except ModuleNotFoundError:
-        return None
-
-
-def _cpu_name() -> str:
-    """Return the processor's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())

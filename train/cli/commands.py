@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from engines.errors import UserError
+from engines.registry import AUTO, decoder_names
 from train.cli import console
 from train.cli.options import (
     cells_from,
@@ -186,7 +187,7 @@ def calibrate(**given: Any) -> None:
 )
 @click.option(
     "--decoder",
-    type=click.Choice(["none", "auto", "dali", "pillow"]),
+    type=click.Choice(["none", AUTO, *decoder_names()]),
     default="auto",
     show_default=True,
     help="Decode every cell to find bad ones; none: do not.",

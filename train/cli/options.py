@@ -11,6 +11,7 @@ import click
 
 from engines.errors import UserError
 from engines.models.bundle import ModelBundle
+from engines.registry import AUTO, decoder_names
 from train.data.labelled_cells import CNMC_NAME, LabelledCell, limited, open_labelled
 from train.recipe import RECIPES, Phase, Recipe
 
@@ -67,7 +68,7 @@ def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--precision", type=click.Choice(["auto", "bf16", "fp32"]), default="auto",
                      show_default=True, help="Of forward passes; final figures are always fp32."),
         click.option("--threads", type=click.IntRange(min=1), help="CPU threads of torch."),
-        click.option("--decoder", type=click.Choice(["auto", "dali", "pillow"]), default="auto",
+        click.option("--decoder", type=click.Choice([AUTO, *decoder_names()]), default="auto",
                      show_default=True, help="Which decoder reads the cells."),
     )  # fmt: skip
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from engines.backends import decoder_candidates, open_decoder
 from engines.cells import Fault, Shard
-from engines.decode import DecodeOptions, choose, open_decoder
+from engines.decode.base import DecodeOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -80,5 +81,5 @@ def _batches(
 
     refs = tuple(cell.ref for cell in by_path.values())
     shards = (Shard(i, refs[i * SHARD : (i + 1) * SHARD]) for i in range(-(-len(refs) // SHARD)))
-    chosen = choose(decoder).value
+    chosen = next(decoder_candidates(decoder)).decoder.value
     return iter(open_decoder(chosen, read, expected, DecodeOptions()).stream(shards))

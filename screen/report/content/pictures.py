@@ -14,11 +14,11 @@ import xxhash
 from PIL import Image
 
 from engines.cells import CellRef
-from engines.decode import usable_cores
 from engines.decode.base import DecodeError
 from engines.decode.geometry import placement
 from engines.decode.pillow import PillowEncoded
 from engines.errors import SourceError
+from engines.hardware.machine import usable_cores
 from engines.sources import open_source
 from engines.sources.folder import unescaped
 

@@ -15,8 +15,9 @@ import zoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engines.backends import decoder_candidates, open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import DecodeOptions, choose, open_decoder
+from engines.decode.base import DecodeOptions
 from engines.decode.geometry import placement
 from engines.decode.gpu import DeviceDecoder
 from engines.errors import BackendMissingError
@@ -66,7 +67,7 @@ def decoded(name, paths, expected=SQUASH, **options):
 def decoder(request):
     """Each decoder's name."""
     try:
-        choose(request.param.partition("-")[0])
+        decoder_candidates(request.param.partition("-")[0])
     except BackendMissingError as error:
         pytest.skip(str(error))
     return request.param

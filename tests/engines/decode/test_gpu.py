@@ -12,8 +12,10 @@ import zoo
 from draw_cells import draw_cell
 from PIL import Image
 
+from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import DecodeOptions, gpu, open_decoder
+from engines.decode import gpu
+from engines.decode.base import DecodeOptions
 from engines.decode.file_formats import plain_bmp
 from engines.decode.jpeg import is_plain_jpeg
 from engines.decode.resize import resize_into

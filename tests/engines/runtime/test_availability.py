@@ -7,10 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from engines import decode
+from engines import backends
+from engines.backends import decoder_candidates, precision_candidates, runtime_candidates
+from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError
+from engines.hardware import gpu
 from engines.hardware.gpu import Device
-from engines.runtime import availability, choose, choose_precision, default_batch
+from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME, runtime_names, runtimes_on
+from engines.runtime import availability
+from engines.runtime.base import default_batch
 from engines.tensorrt.versions import FLAVOURS, Installed
 
 H200 = Device("NVIDIA H200", "9.0", "580.65")
@@ -30,8 +35,8 @@ def on(monkeypatch):
             return Installed(BY_NAME[name], SimpleNamespace(), "1")
 
         monkeypatch.setattr(availability, "this_device", lambda: device)
-        monkeypatch.setattr(decode, "this_device", lambda: device)
-        monkeypatch.setattr(availability, "has_driver", lambda: driver)
+        monkeypatch.setattr(gpu, "this_device", lambda: device)
+        monkeypatch.setattr(gpu, "has_driver", lambda: driver)
         monkeypatch.setattr(availability, "open_flavour", open_flavour)
 
     return pretend
@@ -41,7 +46,7 @@ def test_without_a_gpu_openvino_runs_and_says_why(on):
     """Reasons that several runtimes share are given once."""
     on(None, "tensorrt", "tensorrt-rtx", driver=False)
 
-    choice = choose()
+    choice = next(runtime_candidates())
 
     assert choice.value == "openvino"
     assert choice.reason == "the fastest that works here; no GPU: there is no NVIDIA driver here"
@@ -51,7 +56,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_told_from_none(on):
     """A driver without a usable GPU wants another remedy."""
     on(None, driver=True)
 
-    assert "PyTorch cannot use the GPU" in choose().reason
+    assert "PyTorch cannot use the GPU" in next(runtime_candidates()).reason
 
 
 @pytest.mark.parametrize(
@@ -69,28 +74,33 @@ def test_auto_prefers_what_takes_this_gpu(on, device, flavours, expected):
     """TensorRT, then TensorRT-RTX where the GPU is supported, then PyTorch."""
     on(device, *flavours)
 
-    choice = choose()
+    choice = next(runtime_candidates())
 
     assert choice.value == expected
     if "tensorrt" not in flavours:
         assert "tensorrt needs a package" in choice.reason
 
 
-def test_auto_passes_over_what_was_tried(on):
-    """What failed to open is not taken twice."""
+def test_auto_goes_on_to_the_next(on):
+    """What fails to open is followed by the next best that works here, and never tried twice."""
     on(RTX4090, "tensorrt", "tensorrt-rtx")
 
-    assert choose(without=frozenset({"tensorrt"})).value == "tensorrt-rtx"
-    assert choose(without=frozenset({"tensorrt", "tensorrt-rtx"})).value == "torch-cuda"
+    choices = list(runtime_candidates())
+
+    assert tuple(choice.value for choice in choices) == runtime_names()
+    assert [choice.reason for choice in choices[:2]] == [
+        "the fastest that works here",
+        "the next that works here",
+    ]
 
 
-@pytest.mark.parametrize("name", availability.GPU_RUNTIMES)
+@pytest.mark.parametrize("name", runtimes_on("gpu"))
 def test_a_gpu_runtime_by_name_needs_a_gpu(on, name):
     """Asked for by name it fails, saying what is missing and what to do."""
     on(None, "tensorrt", "tensorrt-rtx", driver=False)
 
     with pytest.raises(BackendMissingError, match="there is no NVIDIA driver") as caught:
-        choose(name)
+        runtime_candidates(name)
     assert "openvino" in caught.value.hint
 
 
@@ -99,7 +109,7 @@ def test_an_unsupported_gpu_by_name_is_named(on):
     on(H200, "tensorrt-rtx")
 
     with pytest.raises(BackendMissingError, match="does not take this GPU .NVIDIA H200, sm_90"):
-        choose("tensorrt-rtx")
+        runtime_candidates("tensorrt-rtx")
 
 
 def test_a_missing_package_by_name_keeps_its_remedy(on):
@@ -107,7 +117,7 @@ def test_a_missing_package_by_name_keeps_its_remedy(on):
     on(H200)
 
     with pytest.raises(BackendMissingError) as caught:
-        choose("tensorrt")
+        runtime_candidates("tensorrt")
     assert caught.value.hint == "install tensorrt"
 
 
@@ -115,42 +125,47 @@ def test_what_works_by_name_is_taken(on):
     """No second guess."""
     on(RTX4090, "tensorrt", "tensorrt-rtx")
 
-    for name in availability.RUNTIMES:
-        assert choose(name).value == name
-        assert choose(name).reason == "asked for"
+    for name in runtime_names():
+        assert next(runtime_candidates(name)).value == name
+        assert next(runtime_candidates(name)).reason == "asked for"
 
 
 def test_half_precision_is_the_default_on_a_gpu(on):
     """bfloat16 is there from Ampere on; float32 always; the rest is refused by name."""
     on(H200)
-    assert choose_precision("torch-cuda").value == "fp16"
-    assert [choose_precision("torch-cuda", name).value for name in ("bf16", "fp32")] == [
+    assert next(precision_candidates("torch-cuda")).value == "fp16"
+    assert [next(precision_candidates("torch-cuda", name)).value for name in ("bf16", "fp32")] == [
         "bf16",
         "fp32",
     ]
     on(RTX2080)
-    assert choose_precision("torch-cuda").value == "fp16"
+    assert next(precision_candidates("torch-cuda")).value == "fp16"
     with pytest.raises(BackendMissingError, match="no bfloat16"):
-        choose_precision("torch-cuda", "bf16")
+        precision_candidates("torch-cuda", "bf16")
 
 
 def test_batches_are_large_on_a_gpu_only():
     """Each runtime has its own best."""
-    assert {default_batch(name) for name in availability.GPU_RUNTIMES} == {256}
-    assert default_batch("openvino") == default_batch("torch") == 4
+    assert default_batch("gpu") == 256
+    assert default_batch("cpu") == 4
+
+
+def place(decoder, device="auto", *, model_on_gpu):
+    """Return where a decoder would decode first."""
+    return next(decoder_candidates(decoder, device, model_on_gpu=model_on_gpu)).device.value
 
 
 def test_cells_are_decoded_where_the_model_runs(on):
     """Unless Pillow decodes, or the user says otherwise."""
     on(H200)
 
-    assert decode.choose_device("dali", model_on_gpu=True).value == "gpu"
-    assert decode.choose_device("dali", model_on_gpu=False).value == "cpu"
-    assert decode.choose_device("pillow", model_on_gpu=True).value == "cpu"
-    assert decode.choose_device("dali", "cpu", model_on_gpu=True).value == "cpu"
-    assert decode.choose_device("dali", "gpu", model_on_gpu=False).value == "gpu"
-    with pytest.raises(BackendMissingError, match="Pillow decodes on the processor only"):
-        decode.choose_device("pillow", "gpu", model_on_gpu=True)
+    assert place("dali", model_on_gpu=True) == "gpu"
+    assert place("dali", model_on_gpu=False) == "cpu"
+    assert place("pillow", model_on_gpu=True) == "cpu"
+    assert place("dali", "cpu", model_on_gpu=True) == "cpu"
+    assert place("dali", "gpu", model_on_gpu=False) == "gpu"
+    with pytest.raises(BackendMissingError, match="pillow decodes on the processor only"):
+        decoder_candidates("pillow", "gpu", model_on_gpu=True)
 
 
 def test_decoding_on_a_gpu_by_name_needs_one(on):
@@ -158,11 +173,45 @@ def test_decoding_on_a_gpu_by_name_needs_one(on):
     on(None)
 
     with pytest.raises(BackendMissingError, match="no NVIDIA GPU") as caught:
-        decode.choose_device("dali", "gpu", model_on_gpu=False)
+        decoder_candidates("dali", "gpu", model_on_gpu=False)
     assert "--decode-on cpu" in caught.value.hint
 
 
 def test_an_unknown_device_is_refused():
     """At birth."""
     with pytest.raises(ValueError, match="cpu or gpu"):
-        replace(decode.DecodeOptions(), device="tpu")
+        replace(DecodeOptions(), device="tpu")
+
+
+def test_auto_decodes_ever_nearer_to_the_reference(on):
+    """On the GPU, then the same on the processor, then as the reference does."""
+    on(H200)
+
+    found = decoder_candidates(model_on_gpu=True)
+
+    assert [(each.decoder.value, each.device.value) for each in found] == [
+        ("dali", "gpu"),
+        ("dali", "cpu"),
+        ("pillow", "cpu"),
+    ]
+
+
+def test_a_decoder_without_its_package_is_passed_over_and_said(monkeypatch):
+    """By name it is an error with the command that brings it."""
+    monkeypatch.setattr(backends, "find_spec", lambda name: None if "nvidia" in name else 1)
+
+    decoder = next(decoder_candidates()).decoder
+
+    assert decoder.value == REFERENCE_DECODER
+    assert "nvidia-nvimgcodec-cu13 is not installed" in decoder.reason
+    with pytest.raises(BackendMissingError, match="dali does not work here") as caught:
+        decoder_candidates("dali")
+    assert caught.value.hint == "pip install 'nvidia-nvimgcodec-cu13[all]'"
+
+
+def test_float32_follows_a_half_precision(on):
+    """Parity may want it; the reference has nothing else."""
+    on(H200)
+
+    assert [each.value for each in precision_candidates("torch-cuda")] == ["fp16", "fp32"]
+    assert [each.value for each in precision_candidates(REFERENCE_RUNTIME)] == ["fp32"]

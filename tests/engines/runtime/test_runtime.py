@@ -12,20 +12,16 @@ import numpy as np
 import pytest
 import torch
 
+from engines.backends import open_runtime, precision_candidates, runtime_candidates
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError
+from engines.hardware.gpu import gpu_or_why_not
 from engines.mixed_precision.policy import find_mixed
 from engines.models.bundle import ModelBundle, with_half
 from engines.models.serving_graph import convolution_types, serving_graph
 from engines.parity import DP_LIMIT
-from engines.runtime import (
-    GPU_RUNTIMES,
-    RuntimeOptions,
-    choose,
-    choose_precision,
-    open_runtime,
-)
-from engines.runtime.availability import gpu_or_why_not
+from engines.registry import runtimes_on
+from engines.runtime.base import RuntimeOptions
 from engines.runtime.in_flight import IN_FLIGHT
 from engines.runtime.tensorrt import TensorRTRuntime, open_cached
 from engines.runtime.torch_cuda import TorchCudaRuntime
@@ -75,10 +71,10 @@ def runtime(request, bundle, tmp_path_factory):
     if name == "lane-tensorrt":
         return on_fake_tensorrt(bundle, options, tmp_path_factory.mktemp("plan"))
     try:
-        choose(name)
-        choose_precision(name, precision)
+        runtime_candidates(name)
+        precision_candidates(name, precision)
     except BackendMissingError as error:
-        if name in GPU_RUNTIMES and isinstance(gpu_or_why_not(), str):
+        if name in runtimes_on("gpu") and isinstance(gpu_or_why_not(), str):
             raise  # --require-gpu insists
         pytest.skip(str(error))
     return open_runtime(name, bundle, options)
@@ -236,7 +232,7 @@ def test_a_failing_decoder_fails_the_stream(runtime):
 def test_bfloat16_on_the_processor_has_the_bundles_exceptions(bundle, tmp_path, kept):
     """Convolutions that the bundle names compute in float32, the others do not."""
     openvino = pytest.importorskip("openvino")
-    if "bf16" not in choose_precision("openvino").value:
+    if "bf16" not in next(precision_candidates("openvino")).value:
         pytest.skip("this processor does not compute in bfloat16")
     copy = ModelBundle.load(copytree(bundle.folder, tmp_path / "bundle"))
     pixels = noise(8)
@@ -269,8 +265,8 @@ def test_bfloat16_on_the_processor_has_the_bundles_exceptions(bundle, tmp_path, 
 def test_threads_do_not_change_a_score(bundle):
     """Resuming on fewer threads gives the same bits; so threads are not in the fingerprint."""
     batches = [batch_of(noise(BATCH, n)) for n in range(4)]
-    name = choose().value
-    precision = choose_precision(name).value
+    name = next(runtime_candidates()).value
+    precision = next(precision_candidates(name)).value
 
     one, two = (
         [
@@ -288,7 +284,7 @@ def test_threads_do_not_change_a_score(bundle):
 def test_an_absent_precision_is_refused_by_name():
     """The reference computes in float32 only, and says so."""
     with pytest.raises(BackendMissingError, match="bf16 is not usable with the runtime torch"):
-        choose_precision("torch", "bf16")
+        precision_candidates("torch", "bf16")
 
 
 @pytest.fixture(params=["lane", pytest.param("torch-cuda", marks=pytest.mark.gpu)])

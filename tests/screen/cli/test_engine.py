@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from engines.cells import CellRef
 from engines.errors import BundleError, EngineBuildError, SourceError
 from engines.mixed_precision.policy import remembered
-from engines.runtime import RuntimeOptions
+from engines.runtime.base import RuntimeOptions
 from engines.runtime.torch_cpu import TorchRuntime
 from engines.tensorrt.engine_store import list_engines
 from screen.cli.main import cli

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engines import decode, parity
+from engines import parity
 from engines.errors import (
     BackendMissingError,
     DeviceError,
@@ -15,6 +15,7 @@ from engines.errors import (
     ParityError,
     ResultsError,
 )
+from engines.hardware import gpu, machine
 from engines.hardware.gpu import Device
 from engines.runtime import availability
 from engines.sources import open_source
@@ -51,7 +52,7 @@ def with_gpu(monkeypatch):
         flavour = Row()
 
     available_flavour = Installed()
-    for module in (availability, decode, startup_check):
+    for module in (availability, gpu, machine):
         monkeypatch.setattr(module, "this_device", lambda: RTX4090, raising=False)
     monkeypatch.setattr(availability, "open_flavour", open_flavour)
     opened = startup_check.open_decoder
