@@ -151,7 +151,7 @@ def slides(cells, *, trust):
                 "fraction_positive_wilson95_low": None if share is None else share * 0.8,
                 "fraction_positive_wilson95_high": None if share is None else 0.2 + share * 0.8,
                 "n_duplicates": 0,
-                "flags": ["all above threshold"] if share and share > 0.6 else [],
+                "flags": ["positive_above_threshold"] if share and share > 0.6 else [],
                 **(trust_of(scored, share) if trust else {}),
             }
         )
@@ -181,6 +181,7 @@ def record(mark, cells, *, trust, old, fit):
             "sha256": "b" * 64,
             "architecture": "test",
             "classes": ["hem", "all"],
+            "display_names": {"hem": "normal (hem)", "all": "leukaemic blast (all)"},
             "positive": "all",
             "threshold": 0.4,
             "temperature": 1.0,

@@ -90,7 +90,9 @@ class ModelBundle:
         sha256: Over the files: the model's name everywhere.
         architecture: timm's name.
         model_args: Further arguments of ``timm.create_model``.
-        classes: In the order of the logits.
+        classes: In the order of the logits; columns of tables are named after them.
+        display_names: What people read for each class, "leukaemic blast (all)" for ``all``; where
+            the bundle gives none, the class itself.
         positive: The class a screen looks for, or None.
         threshold: ``positive`` is called at this calibrated probability or above; None without one.
         temperature: Logits are divided by it before softmax.
@@ -107,6 +109,7 @@ class ModelBundle:
     architecture: str
     model_args: Mapping[str, Any] = field(default_factory=dict)
     classes: tuple[str, ...]
+    display_names: Mapping[str, str] = field(default_factory=dict)
     positive: str | None
     threshold: float | None
     temperature: float
@@ -120,6 +123,7 @@ class ModelBundle:
         names = {name for name in self.classes if isinstance(name, str)}
         if not names or len(names) != len(self.classes):
             raise ValueError(f"classes must be names that differ, got {list(self.classes)}")
+        object.__setattr__(self, "display_names", self._all_display_names())
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive class {self.positive!r} is not among {list(self.classes)}")
         if (self.positive is None) != (self.threshold is None):
@@ -128,6 +132,16 @@ class ModelBundle:
             raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
+
+    def _all_display_names(self) -> dict[str, str]:
+        """Return words for every class, refusing words that are of no class or of several."""
+        given = {str(name): str(words).strip() for name, words in self.display_names.items()}
+        if unknown := sorted(given.keys() - set(self.classes)):
+            raise ValueError(f"display_names names {unknown}, not among {list(self.classes)}")
+        names = {name: given.get(name) or name for name in self.classes}
+        if len(set(names.values())) != len(names):
+            raise ValueError(f"display_names must differ from class to class, got {names}")
+        return names
 
     @property
     def weights(self) -> Path:
@@ -254,6 +268,7 @@ def _bundle_from_records(
         architecture=config["architecture"],
         model_args=config.get("model_args", {}),
         classes=tuple(screening["classes"]),
+        display_names=dict(screening.get("display_names", {})),
         positive=screening["positive"],
         threshold=screening["threshold"],
         temperature=screening["temperature"],

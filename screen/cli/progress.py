@@ -19,7 +19,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from engines.sources.names import printable
+from engines.sources.names import class_words, printable
+from screen.summary.flags import flag_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -49,24 +50,30 @@ METHODS = {"rogan_gladen": "corrected for the model's errors", "wilson": "Wilson
 
 def slide_table(run: Mapping[str, Any], slides: Sequence[Mapping[str, Any]]) -> Table:
     """Draw the slides: cells, bad cells, share positive with its interval, why to look."""
-    positive = run["model"]["positive"]
+    model = run["model"]
+    positive = model["positive"] and class_words(model["positive"], model["display_names"])
     method = "rogan_gladen" if run["trust"]["available"] else "wilson"
-    table = Table(title_justify="left", title=f"{len(slides):,} slides", header_style="bold")
+    table = Table(title_justify="left", title=_slides(len(slides)), header_style="bold")
     table.add_column("slide", overflow="fold")
     table.add_column("cells", justify="right")
     table.add_column("bad", justify="right")
     if positive is not None:
-        title = f"share of '{printable(positive)}' (95%, {METHODS[method]})"
+        title = f"share of {positive} (95%, {METHODS[method]})"
         table.add_column(Text(title), justify="right")
     table.add_column("flags")
     for row in slides[:MOST_SLIDES]:
         name, bad = Text(printable(row["slide"])), row["n_cells"] - row["n_ok"]
         share = [_share(row, method)] if positive is not None else []
-        flags = Text(printable(", ".join(row["flags"])))
+        flags = Text(printable(", ".join(flag_words(code, positive) for code in row["flags"])))
         table.add_row(name, f"{row['n_cells']:,}", f"{bad:,}", *share, flags)
     if len(slides) > MOST_SLIDES:
         table.caption = f"and {len(slides) - MOST_SLIDES:,} more in slides.parquet"
     return table
+
+
+def _slides(count: int) -> str:
+    """Write how many slides."""
+    return f"{count:,} slide{'' if count == 1 else 's'}"
 
 
 def _share(row: Mapping[str, Any], method: str) -> str:

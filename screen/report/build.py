@@ -9,7 +9,6 @@ from engines.errors import ResultsError
 from engines.files import whole_file
 from screen.report.content.inputs import gather
 from screen.report.content.pictures import find_source, thumbnails
-from screen.report.formatting import quoted
 from screen.report.page.html import render
 from screen.report.page.script_data import cell_values, chart_values, slide_values
 from screen.report.page.template_values import page_values
@@ -100,7 +99,7 @@ def _data(material: Material) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     cells, scale = cell_values(material.shown, fields, material.notes)
     place = {row: index for index, row in enumerate(material.choice.order)}
     data = {
-        "positive": None if fields.positive is None else quoted(fields.positive),
+        "positive": fields.positive_words or None,
         "threshold": fields.threshold,
         "oodLevel": fields.ood_level,
         "grid": fields.evidence,

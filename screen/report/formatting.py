@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from screen.cli.progress import printable
+from engines.sources.names import printable
 
-__all__ = ["count", "moment", "p_value", "percent", "plural", "probability", "quoted", "shown"]
+__all__ = ["count", "moment", "p_value", "percent", "plural", "probability", "shown"]
 
 LONGEST = 240
 SMALLEST_P = 0.001
@@ -43,11 +43,6 @@ def p_value(value: float) -> str:
     """Write a p-value to three digits, the smallest as a bound, so that no line breaks in it."""
     text = f"p < {SMALLEST_P}" if value < SMALLEST_P else f"p = {value:.3f}"
     return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def quoted(name: str | None) -> str:
-    """Set a class's name off from the sentence around it: one is called ``all``."""
-    return f"“{shown(name or '')}”"
 
 
 def moment(time: str) -> str:

@@ -195,6 +195,7 @@ def _model_record(bundle: ModelBundle) -> dict[str, Any]:
         "folder": escaped(fsencode(bundle.folder)),
         "architecture": bundle.architecture,
         "classes": list(bundle.classes),
+        "display_names": dict(bundle.display_names),
         "positive": bundle.positive,
         "threshold": bundle.threshold,
         "temperature": bundle.temperature,

@@ -1,4 +1,8 @@
-"""Why a person should look at a slide."""
+"""
+Why a person should look at a slide.
+
+``slides.parquet`` keeps each reason as a code that programs can select by; people read its words.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Thresholds", "flags"]
+__all__ = ["FLAGS", "Thresholds", "flag_words", "flags"]
+
+POSITIVE = "positive_above_threshold"
+TOO_FEW = "too_few_cells"
+UNSCORED = "many_unscored"
+STRANGE = "mostly_out_of_distribution"
+ABSTAINED = "mostly_abstained"
+
+FLAGS = {
+    POSITIVE: "share of {positive} above the threshold",
+    TOO_FEW: "too few cells",
+    UNSCORED: "many cells not scored",
+    STRANGE: "mostly unlike the training cells",
+    ABSTAINED: "mostly left open by the model",
+}
 
 MOST_UNREADABLE = 0.2  # of a slide's cells
 MOST_STRANGE = 0.5  # of its scored cells; likewise of those abstained from
@@ -38,15 +56,26 @@ class Thresholds:
             raise ValueError(f"cells must be at least 1, got {self.cells}")
 
 
-def flags(row: Mapping[str, Any], positive: str | None, thresholds: Thresholds) -> list[str]:
-    """Return the reasons to look at a slide; *row* is its row of slides.parquet so far."""
+def flags(row: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
+    """Return the codes of ``FLAGS`` that hold; *row* is a slide's row of slides.parquet so far."""
     scored, share = row["n_ok"], row["fraction_positive_rogan_gladen"]
     share = row["fraction_positive"] if share is None else share
     reasons = {
-        f"{positive} above threshold": share is not None and share >= thresholds.fraction,
-        "too few cells": scored < thresholds.cells,
-        "too many unreadable": row["n_cells"] - scored > MOST_UNREADABLE * row["n_cells"],
-        "mostly out of distribution": (row["n_out_of_distribution"] or 0) > MOST_STRANGE * scored,
-        "mostly abstained": (row["n_abstained"] or 0) > MOST_STRANGE * scored,
+        POSITIVE: share is not None and share >= thresholds.fraction,
+        TOO_FEW: scored < thresholds.cells,
+        UNSCORED: row["n_cells"] - scored > MOST_UNREADABLE * row["n_cells"],
+        STRANGE: (row["n_out_of_distribution"] or 0) > MOST_STRANGE * scored,
+        ABSTAINED: (row["n_abstained"] or 0) > MOST_STRANGE * scored,
     }
     return [reason for reason, holds in reasons.items() if holds]
+
+
+def flag_words(code: str, positive: str | None) -> str:
+    """
+    Say in words why a slide is flagged.
+
+    Args:
+        code: One of ``FLAGS``; any other text is returned as it is.
+        positive: The display name of the positive class.
+    """
+    return FLAGS[code].format(positive=positive) if code in FLAGS else code

@@ -74,7 +74,7 @@ def summary(
     for total in totals.to_pylist():
         row = _row(total, judge.bundle, (repeats or {}).get(total["slide"], 0))
         row |= _corrected(total, rates, usual)
-        row["flags"] = flags(row, judge.bundle.positive, thresholds)
+        row["flags"] = flags(row, thresholds)
         row["flagged"] = bool(row["flags"])
         if judge.bundle.positive is not None:
             row["top_cells"] = top.get(total["slide"], [])

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from train.evaluation.calibration import OperatingPoint
     from train.recipe import Recipe
 
-__all__ = ["Meaning", "as_shipped", "publish_bundle"]
+__all__ = ["CNMC_DISPLAY_NAMES", "Meaning", "as_shipped", "publish_bundle"]
+
+CNMC_DISPLAY_NAMES = {"all": "leukaemic blast (all)", "hem": "normal (hem)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,11 @@ def model_input(recipe: Recipe) -> ModelInput:
     )
 
 
+def display_names(classes: Sequence[str]) -> dict[str, str]:
+    """Return what people read for C-NMC's two classes; nothing for classes of other data."""
+    return CNMC_DISPLAY_NAMES if set(classes) == set(CNMC_DISPLAY_NAMES) else {}
+
+
 def publish_bundle(
     folder: Path, recipe: Recipe, weights: Mapping[str, Tensor], meaning: Meaning, trust: Trust
 ) -> ModelBundle:
@@ -79,6 +86,7 @@ def publish_bundle(
     contiguous = {n: t.contiguous().cpu() for n, t in as_shipped(weights).items()}
     screening = {
         "classes": list(meaning.classes),
+        "display_names": display_names(meaning.classes),
         "positive": meaning.positive,
         "threshold": meaning.point.threshold,
         "temperature": meaning.point.temperature,

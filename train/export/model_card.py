@@ -48,7 +48,7 @@ def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
     """Return the card as Markdown; its first lines are the metadata that model hubs read."""
     parts = [
         "---\nlibrary_name: timm\nlicense: apache-2.0\ntags: [image-classification, timm]\n---\n",
-        f"# {bundle.architecture}: {' against '.join(bundle.classes)}\n",
+        f"# {bundle.architecture}: {' against '.join(bundle.display_names.values())}\n",
         "**For research only. Not a medical device; not for diagnosis, treatment or triage.**\n",
         _about(bundle),
         _figures(bundle, judged),

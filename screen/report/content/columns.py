@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engines.models.bundle import ModelInput
+from engines.sources.names import class_words
 from screen.results.parts import EVIDENCE_KEY, class_columns
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Fields:
 
     Attributes:
         classes: In the order of the columns.
+        display_names: What people read for each class.
         positive: The class a screen looks for, or None.
         threshold: The probability from which it is called, or None.
         present: The columns of a cell.
@@ -36,6 +38,7 @@ class Fields:
     """
 
     classes: tuple[str, ...]
+    display_names: Mapping[str, str]
     positive: str | None
     threshold: float | None
     present: frozenset[str]
@@ -50,6 +53,7 @@ class Fields:
         present = frozenset(schema.names)
         return cls(
             classes=tuple(model["classes"]),
+            display_names=model["display_names"],
             positive=model["positive"],
             threshold=model["threshold"],
             present=present,
@@ -62,6 +66,15 @@ class Fields:
     def probabilities(self) -> list[str]:
         """The column of each class's probability."""
         return [f"prob_{name}" for name in class_columns(self.classes)]
+
+    def words(self, name: str) -> str:
+        """Return what people read for a class."""
+        return class_words(name, self.display_names)
+
+    @property
+    def positive_words(self) -> str:
+        """What people read for the positive class; empty without one."""
+        return "" if self.positive is None else self.words(self.positive)
 
     @property
     def positive_index(self) -> int | None:

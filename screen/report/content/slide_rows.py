@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engines.cells import OK, STATUSES
-from screen.report.formatting import count, percent, plural, quoted, shown
+from screen.report.formatting import count, percent, plural, shown
 from screen.results.parts import class_columns
+from screen.summary.flags import flag_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -101,7 +102,7 @@ class SlideRow:
             ("Cells", plural(self.cells, "cell")),
             ("Not scored", ", ".join(unscored) or "none"),
             ("Most likely class", self.counts_text(fields)),
-            (f"Called {quoted(fields.positive)}", called if self.called is not None else ""),
+            (f"Called {fields.positive_words}", called if self.called is not None else ""),
             ("Estimated share", self.share.text if self.share else ""),
             ("Left open by the model", self._of_scored(self.abstained)),
             ("Out of distribution", self._of_scored(self.strange)),
@@ -112,7 +113,9 @@ class SlideRow:
     def counts_text(self, fields: Fields) -> str:
         """Return how many cells of which class, the commonest first."""
         pairs = sorted(zip(fields.classes, self.counts, strict=True), key=lambda pair: -pair[1])
-        return ", ".join(f"{shown(name)} {count(number)}" for name, number in pairs if number)
+        return ", ".join(
+            f"{fields.words(name)} {count(number)}" for name, number in pairs if number
+        )
 
     def _of_scored(self, some: int | None) -> str:
         """Return a count and its share."""
@@ -152,9 +155,14 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
         abstained=slide.get("n_abstained"),
         strange=slide.get("n_out_of_distribution"),
         duplicates=slide.get("n_duplicates"),
-        flags=tuple(shown(flag) for flag in slide.get("flags") or ()),
+        flags=tuple(_flag(code, fields) for code in slide.get("flags") or ()),
         by_status={status: slide[f"n_{status}"] for status in STATUSES if status != OK},
     )
+
+
+def _flag(code: str, fields: Fields) -> str:
+    """Say in words why a slide is flagged."""
+    return shown(flag_words(code, fields.positive_words))
 
 
 def _share(slide: Mapping[str, Any], method: str) -> Share | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from screen.cli.progress import parity_line
 from screen.report.content.slide_rows import METHODS, interval_method
-from screen.report.formatting import count, moment, quoted
+from screen.report.formatting import count, moment
 from screen.report.page.wording import shown_sentence
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def run_facts(
         ("Engine", f"{record['engine']}, {_choice(record, 'precision')}"),
         ("Decoder", _decoder(record)),
         ("Parity", parity_line(record["parity"])),
-        ("Prediction sets", _coverage(record)),
+        ("Prediction sets", _coverage(record, fields)),
         ("Out of distribution", trust.get("ood") or "not measured"),
         ("Shares of slides", METHODS[interval_method(slides)] if fields.positive else "none"),
         ("Cells per second", ", ".join(_rates(rates)) or "not measured"),
@@ -63,9 +63,9 @@ def run_facts(
 def _looks_for(fields: Fields) -> str:
     """Say which class is called, and from when on."""
     if fields.positive is None or fields.threshold is None:
-        return f"no class in particular, of {', '.join(map(quoted, fields.classes))}"
+        return f"no class in particular, of {', '.join(map(fields.words, fields.classes))}"
     return (
-        f"{quoted(fields.positive)}, called at a calibrated probability of "
+        f"{fields.positive_words}, called at a calibrated probability of "
         f"{fields.threshold:.3f} or above"
     )
 
@@ -82,21 +82,21 @@ def _decoder(record: Mapping[str, Any]) -> str:
     return f"{record['decoder']}; cells by codec: {by or 'none'}"
 
 
-def _coverage(record: Mapping[str, Any]) -> str:
+def _coverage(record: Mapping[str, Any], fields: Fields) -> str:
     """Say what the prediction sets promise."""
     trust = record.get("trust") or {}
     if not trust.get("available"):
         return "none: the model's bundle has no data for them"
-    classes = [_class_coverage(name, each) for name, each in trust["classes"].items()]
+    classes = [_class_coverage(fields.words(name), each) for name, each in trust["classes"].items()]
     return f"{trust['coverage']:.0%} asked for, from {trust['why']}; {', '.join(classes)}"
 
 
-def _class_coverage(name: str, known: Mapping[str, Any]) -> str:
+def _class_coverage(words: str, known: Mapping[str, Any]) -> str:
     """Say what the sets of one class held when its own subjects were left out."""
     measured, sure = known["measured"], known["guaranteed"]
     held = "not measured" if measured is None else f"measured {measured:.1%}"
     bound = "" if sure is None else f", at least {sure:.1%} for a new subject"
-    return f"{quoted(name)} {held}{bound}"
+    return f"{words} {held}{bound}"
 
 
 def _rates(rates: Mapping[str, float | None]) -> Iterator[str]:

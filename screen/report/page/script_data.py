@@ -9,7 +9,7 @@ import numpy as np
 
 from screen.report.content.evidence import common_scale, packed
 from screen.report.content.scan import BINS
-from screen.report.formatting import quoted, shown
+from screen.report.formatting import shown
 from screen.report.page.wording import cell_lines
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _cell(cell: Cell, fields: Fields, notes: CellNotes, scale: float | None) -> 
     value = {
         "path": shown(path),
         "p": round(chances[fields.classes.index(name)], DIGITS) if chances else None,
-        "of": quoted(name),
+        "of": fields.words(name),
         "called": bool(cell.values["positive"]),
         "lines": cell_lines(cell.values, fields, notes.labels.get(path), notes.copies.get(path)),
     }

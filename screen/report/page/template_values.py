@@ -9,7 +9,7 @@ import numpy as np
 
 from screen.report.content.columns import QUALITY
 from screen.report.content.slide_rows import METHODS, Share, interval_method
-from screen.report.formatting import count, moment, plural, quoted, shown
+from screen.report.formatting import count, moment, plural, shown
 from screen.report.page.run_facts import run_facts, run_line
 from screen.report.page.wording import Pictures, shown_sentence, tiles, warnings
 
@@ -46,7 +46,7 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
         "digest": record["fingerprint"]["digest"],
         "finished": moment(record["finished"]),
         "version": record["versions"]["slidescreen"],
-        "positive": None if fields.positive is None else quoted(fields.positive),
+        "positive": fields.positive_words or None,
         "threshold": fields.threshold,
         "tiles": tiles(record, rows, fields),
         "drift": _drift(record),
@@ -117,7 +117,7 @@ def _judged(material: Material) -> dict[str, Any] | None:
         "foreign": judged.foreign,
         "unscored": judged.unscored,
         "rates": _rates(judged, material),
-        "classes": [shown(name) for name in material.fields.classes],
+        "classes": list(map(material.fields.words, material.fields.classes)),
         "confusion": judged.confusion.tolist(),
         "slides": _judged_slides(judged, material),
     }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from screen.cli.progress import parity_line
-from screen.report.formatting import count, p_value, percent, plural, quoted, shown
+from screen.report.formatting import count, p_value, percent, plural, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -75,7 +75,7 @@ def tiles(record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields)
     if fields.positive is not None:
         called = sum(row.called or 0 for row in slides)
         note = f"{percent(called / scored)} of those scored" if scored else "none was scored"
-        found.append(Tile(f"Called {quoted(fields.positive)}", count(called), note))
+        found.append(Tile(f"Called {fields.positive_words}", count(called), note))
     found.extend(_trust_tiles(record, slides, scored))
     return found
 
@@ -164,7 +164,7 @@ def _picture_warnings(record: Mapping[str, Any], pictures: Pictures) -> Iterator
 
 def gallery_words(fields: Fields) -> list[dict[str, str]]:
     """Return title and explanation of each gallery that these results can fill."""
-    named = quoted(fields.positive)
+    named = fields.positive_words
     near = (
         f"Probability of {named} nearest to the threshold, {fields.threshold:.3f}."
         if fields.threshold is not None
@@ -190,13 +190,13 @@ def cell_lines(
     lines = []
     options = cell.get("prediction_set")
     if options is not None and cell.get("abstained"):
-        names = " or ".join(shown(name) for name in options)
+        names = " or ".join(map(fields.words, options))
         lines.append(f"open: {names}" if names else "open: fits no class")
     p = cell.get("ood_p")
     if p is not None and fields.ood_level is not None and p <= fields.ood_level:
         lines.append(f"out of distribution, {p_value(p)}")
     if label is not None:
-        lines.append(f"labelled {shown(label)}")
+        lines.append(f"labelled {fields.words(label)}")
     if copy_of is not None:
         lines.append(f"copy of {shown(copy_of)}")
     return lines

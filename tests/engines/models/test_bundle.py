@@ -12,7 +12,7 @@ import torch
 from tiny import make_bundle
 
 from engines.errors import BundleError
-from engines.models.bundle import ModelBundle
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.models.serving_graph import network_from_bundle, serving_graph
 
 
@@ -73,6 +73,9 @@ def test_damaged_weights_are_refused(copy):
         ({"classes": ["hem", "all", "x"]}, "num_classes"),
         ({"classes": ["all", "all"]}, "differ"),
         ({"positive": "blast"}, "blast"),
+        ({"display_names": {"blast": "leukaemic blast"}}, "blast"),
+        ({"display_names": {"all": "a cell", "hem": "a cell"}}, "display_names must differ"),
+        ({"display_names": "words"}, "not valid"),
         ({"positive": None}, "together"),
         ({"threshold": 1.5}, "threshold"),
         ({"temperature": 0}, "temperature"),
@@ -85,6 +88,23 @@ def test_contradictions_are_refused(copy, changes, said):
 
     with pytest.raises(BundleError, match=said):
         ModelBundle.load(copy)
+
+
+def test_classes_without_words_are_shown_by_their_names(copy):
+    """Display names are for people; classes stay what columns are named after."""
+    edit(copy / "screening.json", display_names={"all": "leukaemic blast (all)"})
+
+    bundle = ModelBundle.load(copy)
+
+    assert bundle.classes == ("hem", "all")
+    assert bundle.display_names == {"hem": "hem", "all": "leukaemic blast (all)"}
+
+
+def test_the_shipped_model_says_what_its_classes_are():
+    """Nobody has to know that ALL is acute lymphoblastic leukaemia."""
+    bundle = ModelBundle.load(DEFAULT_BUNDLE)
+
+    assert bundle.display_names == {"all": "leukaemic blast (all)", "hem": "normal (hem)"}
 
 
 def test_records_that_disagree_are_refused(copy):

@@ -42,7 +42,7 @@ def test_a_run_prints_slides_and_where_the_files_are(run, tmp_path):
     status, out, err = run()
 
     assert status == 0
-    assert "share of 'all' (95%," in out
+    assert "share of “all” (95%," in out
     assert "11 cells, 2 bad" in out
     assert f"{tmp_path / 'results' / 'slides.parquet'}" in out.replace("\n", "")
     assert "decoder: " in err

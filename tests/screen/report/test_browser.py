@@ -110,7 +110,7 @@ def test_slides_are_found_by_name_and_flag(opened, report):
     """What is left is counted, aloud."""
     page = opened(report)
 
-    page.get_by_label("Find").fill("ABOVE thr")
+    page.get_by_label("Find").fill("ABOVE the thr")
     assert listed(page) == ["b"]
     expect(page.locator("#listed")).to_have_text("1 of 3 slides")
     page.get_by_label("Find").fill("")
@@ -129,7 +129,10 @@ def test_a_slide_opens_by_a_click_anywhere_on_its_row(opened, report):
     expect(page.get_by_role("heading", level=2, name="Slide b")).to_be_focused()
     assert page.get_by_role("heading", level=1).count() == 1
     suspicious = page.locator("section", has_text="Most suspicious").last
-    assert suspicious.locator(".p").all_inner_texts()[:2] == ["0.820 “all”", "0.800 “all”"]
+    assert suspicious.locator(".p").all_inner_texts()[:2] == [
+        "0.820 leukaemic blast (all)",
+        "0.800 leukaemic blast (all)",
+    ]
     assert page.locator("#chart-slide svg[role=img]").count() == 1
     assert page.locator("#overview").is_hidden()
 
@@ -182,7 +185,7 @@ def test_evidence_is_switched_for_one_cell_and_for_all(opened, report):
     every.click()
     assert page.locator("canvas").count() == 0
     expect(thumbs.first.locator("img")).to_have_attribute(
-        "alt", "Cell a/8.png, probability of “all” 0.400"
+        "alt", "Cell a/8.png, probability of leukaemic blast (all) 0.400"
     )
     assert page.get_by_text("outlines nothing and explains nothing").is_visible()
 

@@ -28,20 +28,21 @@ def test_the_page_says_what_ran_and_what_came_out(reported, drawn_cells):
     assert page.count("Colours are paler than in training.") == 1
     for said in (
         "For research use only",
-        "Called “all”",
+        "Called leukaemic blast (all)",
         "differs from training",
         "Take care.",
         "Not scored, and so in no share: 1 cell.",
         "agrees with FP32 PyTorch on 8 of your cells",
         "40.0 end to end",
         (
-            "test looking for “all”, called at a calibrated probability of 0.400 or above; "
+            "test looking for leukaemic blast (all), called at a calibrated probability of "
+            "0.400 or above; "
             "computed by torch in fp32; decoded by pillow; parity with PyTorch and Pillow: agrees; "
             "sets at 95% coverage; 40.0 cells/s end to end"
         ),
         "corrected for the model&#39;s error (Rogan-Gladen)",
         "at 95% coverage",
-        "“all” measured 94.0%, at least 90.0% for a new subject",
+        "leukaemic blast (all) measured 94.0%, at least 90.0% for a new subject",
     ):
         assert said in page
 
@@ -215,7 +216,7 @@ def test_labels_add_what_they_tell(reported, drawn_cells, tmp_path):
     assert re.search(r"3 scored cells with a label of .*\s9 cells without a label", page)
     assert "66.7% (too few slides for an interval)" in page
     assert "chart-reliability" in page
-    assert "labelled all" in page
+    assert "labelled leukaemic blast (all)" in page
 
 
 def test_without_labels_there_is_no_word_of_accuracy(reported, drawn_cells):

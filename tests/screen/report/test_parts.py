@@ -281,6 +281,7 @@ def judged_slides(random, slides, cells):
     """Judge made cells of slides, each with an accuracy of its own; return all right and all."""
     fields = Fields(
         classes=CLASSES,
+        display_names={},
         positive="all",
         threshold=0.5,
         present=frozenset(),

@@ -20,7 +20,7 @@ from engines.models.serving_graph import network_from_bundle
 from engines.uncertainty.conformal import Conformal
 from screen.summary import top_cells
 from screen.summary.duplicates import duplicate_table
-from screen.summary.flags import Thresholds, flags
+from screen.summary.flags import FLAGS, Thresholds, flag_words, flags
 
 
 @pytest.fixture(scope="module")
@@ -168,22 +168,31 @@ SLIDE = {
     ("changes", "expected"),
     [
         ({}, []),
-        ({"fraction_positive_rogan_gladen": 0.2}, ["odd above threshold"]),
+        ({"fraction_positive_rogan_gladen": 0.2}, ["positive_above_threshold"]),
         (
             {"fraction_positive": 0.5, "fraction_positive_rogan_gladen": None},
-            ["odd above threshold"],
+            ["positive_above_threshold"],
         ),
         ({"fraction_positive": 0.5}, []),
-        ({"n_cells": 49, "n_ok": 49}, ["too few cells"]),
-        ({"n_cells": 126}, ["too many unreadable"]),
-        ({"n_out_of_distribution": 51}, ["mostly out of distribution"]),
-        ({"n_abstained": 51}, ["mostly abstained"]),
+        ({"n_cells": 49, "n_ok": 49}, ["too_few_cells"]),
+        ({"n_cells": 126}, ["many_unscored"]),
+        ({"n_out_of_distribution": 51}, ["mostly_out_of_distribution"]),
+        ({"n_abstained": 51}, ["mostly_abstained"]),
         ({"n_abstained": None, "n_out_of_distribution": None}, []),
     ],
 )
 def test_flags_say_why(changes, expected):
     """Each reason from its own threshold, and none without."""
-    assert flags(SLIDE | changes, "odd", Thresholds()) == expected
+    assert flags(SLIDE | changes, Thresholds()) == expected
+
+
+def test_flags_read_as_words():
+    """The positive class under the name people know it by; foreign text as it is."""
+    words = [flag_words(code, "leukaemic blast (all)") for code in FLAGS]
+
+    assert words[0] == "share of leukaemic blast (all) above the threshold"
+    assert not any("_" in text or "{" in text for text in words)
+    assert flag_words("{0} of another program", None) == "{0} of another program"
 
 
 def test_other_thresholds_rewrite_slides_and_no_cell(ran):
@@ -193,10 +202,10 @@ def test_other_thresholds_rewrite_slides_and_no_cell(ran):
     list(screen.run(replace(ran, thresholds=Thresholds(cells=1, fraction=1.0, ood_level=1.0))))
 
     assert rows_of(ran) == before
-    assert all("too few cells" in row["flags"] for row in slides)
+    assert all("too_few_cells" in row["flags"] for row in slides)
     for row in rows_of(ran, "slides"):
-        assert "too few cells" not in row["flags"]
-        assert "mostly out of distribution" in row["flags"]
+        assert "too_few_cells" not in row["flags"]
+        assert "mostly_out_of_distribution" in row["flags"]
         assert row["n_out_of_distribution"] == row["n_ok"]
         assert (
             row["fraction_positive_rogan_gladen95_low"],
