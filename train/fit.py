@@ -281,10 +281,6 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
 
 def _check_positive(positive: str | None, classes: tuple[str, ...]) -> None:
     """Refuse a positive class that no cell has."""
-    if len(set(classes)) == 1:
-        raise SourceError(
-            f"all cells are of one class, {classes[0]}", hint="give cells of two or more"
-        )
     if positive is not None and positive not in classes:
         raise UserError(
             f"the positive class {positive!r} is not among {', '.join(classes)}",

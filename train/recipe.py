@@ -75,10 +75,12 @@ class Recipe:
             weight, then a cell; ``class`` shows every cell and fills the smaller classes up;
             ``plain`` shows every cell once.
         samples_per_class: Cells per epoch and class; None is the mean number of cells per class.
+        max_repeats: ... but no more than this many times that mean, so that few cells make short
+            epochs; None does not limit it.
         phases: In order.
         batch_size: Cells per step.
         optimizer: ``adamw`` with decay, or ``adam``.
-        weight_decay: Of of matrices and filters.
+        weight_decay: Of matrices and filters.
         constant_lr: Keep each phase's rate instead of letting it fall.
         smoothing: Of the labels.
         weighted_loss: Weigh classes by the inverse of their number of cells.
@@ -108,6 +110,7 @@ class Recipe:
     augment: Augment
     sampling: Sampling
     samples_per_class: int | None = None
+    max_repeats: float | None = 4.0  # 3,500 of C-NMC's classes, 10,000 of the paper: both are fewer
     phases: tuple[Phase, ...]
     batch_size: int = 32
     optimizer: Literal["adam", "adamw"]

@@ -237,6 +237,19 @@ def test_cells_of_one_class_are_refused(draw, small, command, tmp_path):
         command("fit", folder / "all", "--out", tmp_path / "out", *small)
 
 
+def test_a_folder_without_class_folders_is_an_error_that_says_so(draw, small, command, tmp_path):
+    """Whatever the cells are called, and before anything else is asked of them."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, file in enumerate(draw(tmp_path / "cells").rglob("*.png")):
+        file.rename(flat / f"{number}.png")
+
+    with pytest.raises(SourceError, match="of one class, flat: the name of the folder") as caught:
+        command("fit", flat, "--out", tmp_path / "out", *small)
+
+    assert "a folder named after it" in caught.value.hint
+
+
 def test_an_unknown_positive_class_is_refused(cells, small, command, tmp_path):
     """The error names the classes there are."""
     with pytest.raises(UserError, match="'blast' is not among all, hem"):

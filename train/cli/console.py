@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -131,6 +132,8 @@ def check(report: CheckReport) -> None:
     for label, (cells, subjects) in report.classes.items():
         table.add_row(label, str(cells), str(subjects))
     out.print(table)
+    if len(report.classes) == 1:
+        out.print("one class only: the class of a cell is the name of the folder that holds it")
     out.print(f"cells without a subject: {report.nameless}")
     out.print(f"subjects with cells of several classes: {len(report.mixed)}")
     out.print(
@@ -143,6 +146,8 @@ def check(report: CheckReport) -> None:
             f"({', '.join(report.shared.subjects)}) and "
             f"{len(report.shared.images)} images are among the other cells too"
         )
+    elif report.against:
+        out.print(f"no leak: none of the subjects and images is among the {report.against} others")
     if report.faults is not None:
         out.print(f"cells that do not decode: {len(report.faults)}")
         _faults(dict(report.faults))
@@ -157,13 +162,20 @@ def sweep(rows: Sequence[Row], recipe: Recipe) -> None:
         reported = PAPER_F1.get(row.model, "")
         figures = [_share(row.figures.get(name)) for name in FIGURES]
         table.add_row(row.model, str(row.fold), str(row.seed), *figures, reported, row.problem)
-    Console().print(table)
+    _print_whole(table)
     if recipe.protocol != "image":
         note(
             "The paper's figures are of a split by image; these are of a split by subject and "
             "not comparable."
         )
     note(PAPER_ONLY)
+
+
+def _print_whole(table: Table) -> None:
+    """Print a table with nothing cut off or wrapped, however narrow the terminal or the pipe."""
+    out = Console()
+    needed = out.measure(table, options=out.options.update(max_width=sys.maxsize)).maximum
+    Console(width=max(out.width, needed)).print(table)
 
 
 def _err() -> Console:

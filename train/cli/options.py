@@ -83,8 +83,8 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Instead of the recipe's; its phases keep their shares."),
         click.option("--batch-size", type=click.IntRange(min=2), help="Cells per step."),
         click.option("--samples-per-class", type=click.IntRange(min=1),
-                     help="Cells shown per epoch and class.  [default: the recipe's; with --limit, "
-                          "as many as there are on average]"),
+                     help="Cells shown per epoch and class.  [default: the recipe's, at most four "
+                          "times as many as there are on average; with --limit, as many]"),
         click.option("--img-size", type=click.IntRange(min=32), help="Side of the model's input."),
         click.option("--view", type=click.IntRange(min=32),
                      help="Side of the middle of crops that phases with a view train on."),
@@ -176,7 +176,9 @@ def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -
     """
     recipe = as_started(RECIPES[given["recipe"]], init)
     changed: dict[str, Any] = {name: given[name] for name in PLAIN if given[name] is not None}
-    if given["limit"] and not given["samples_per_class"]:
+    if given["samples_per_class"]:
+        changed["max_repeats"] = None  # asked for by name
+    elif given["limit"]:
         changed["samples_per_class"] = None  # a quick try shows no more cells than it has
     if architecture:
         changed["architecture"] = architecture

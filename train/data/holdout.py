@@ -53,9 +53,11 @@ def parts_of(
     Split cells, or take *apart* as the held-out part.
 
     Raises:
-        SourceError: If the split is by subject and something would leak.
+        SourceError: If all cells are of one class, or the split is by subject and something would
+            leak.
     """
     together = [*cells, *apart]
+    _check_classes(together)
     hashes = content_hashes(together)
     # Repeats go last: people who share an image have to be found before it is one person's only.
     if apart:
@@ -72,6 +74,20 @@ def parts_of(
         )
     digests = (one.digest, two.digest)
     return Parts(one.cells, two.cells, (*one.repeated, *two.repeated), shared, digests)
+
+
+def _check_classes(cells: Sequence[LabelledCell]) -> None:
+    """Refuse cells that are all of one class, as those of a folder without class folders are."""
+    classes = {cell.label for cell in cells}
+    if len(classes) == 1:
+        (only,) = classes
+        folder = cells[0].file.parent
+        named = f": the name of the folder {folder}" if folder.name == only else ""
+        raise SourceError(
+            f"all cells are of one class, {only}{named}",
+            hint="put the cells of each class into a folder named after it, or give a manifest "
+            "with path and label",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,8 +57,9 @@ class LabelledCell:
     One cell of known class.
 
     Attributes:
-        ref: Its path within all sources together, and as its slide the subject, upper-case (one
-            subject of C-NMC is written both ``H3`` and ``h3``); empty where it is not known.
+        ref: Its path within all sources together, and as its slide the subject, as it is written
+            but in C-NMC's file names, which write one subject both ``H3`` and ``h3``: there it is
+            upper-case. Empty where it is not known.
         label: Name of its class.
         file: Where its bytes are.
     """
@@ -185,6 +186,7 @@ def _cells_of_manifest(manifest: Path, pattern: re.Pattern[str]) -> Iterator[Lab
     for row in table.to_pylist():
         path = str(row[path_column])
         subject = str(row["subject"] or "") if has_subject else _subject_of(path, pattern)
+        subject = _one_case(subject, path)
         yield _cell(manifest.parent / path, path, str(row["label"]), subject)
 
 
@@ -211,12 +213,17 @@ def _header(file: Path) -> list[str]:
 def _subject_of(path: str, pattern: re.Pattern[str]) -> str:
     """Return the subject that a path names, or nothing."""
     found = pattern.search(path)
-    return found["subject"] if found else ""
+    return _one_case(found["subject"], path) if found else ""
+
+
+def _one_case(subject: str, path: str) -> str:
+    """Make *subject* upper-case where *path* is named as C-NMC names its files, and only there."""
+    return subject.upper() if re.search(CNMC_NAME, path) else subject
 
 
 def _cell(file: Path, path: str, label: str, subject: str) -> LabelledCell:
-    """Build a cell, its subject without regard to case."""
-    return LabelledCell(CellRef(path, subject.upper()), label, file)
+    """Build a cell."""
+    return LabelledCell(CellRef(path, subject), label, file)
 
 
 def _prefixed(cells: list[LabelledCell], name: str) -> list[LabelledCell]:

@@ -33,7 +33,8 @@ class CheckReport:
         straddling: Of those, the images that occur under several subjects.
         contradictions: Of those, the images that occur under several classes.
         faults: Cells that do not decode, by path, with the reason; None if not looked for.
-        shared: What they share with the other cells, if any were given.
+        against: How many other cells they were compared with.
+        shared: What they share with those.
     """
 
     cells: int
@@ -44,6 +45,7 @@ class CheckReport:
     straddling: int
     contradictions: int
     faults: Mapping[str, str] | None
+    against: int
     shared: Leaks
 
     def record(self) -> dict[str, Any]:
@@ -57,6 +59,7 @@ class CheckReport:
             "repeated_across_subjects": self.straddling,
             "repeated_across_classes": self.contradictions,
             "undecodable": None if self.faults is None else dict(self.faults),
+            "compared_with": self.against,
             "shared_subjects": list(self.shared.subjects),
             "shared_images": list(self.shared.images),
         }
@@ -88,6 +91,7 @@ def checked(
         straddling=sum(len({cell.subject for cell in group}) > 1 for group in repeated),
         contradictions=sum(len({cell.label for cell in group}) > 1 for group in repeated),
         faults=None if decoder == "none" else _faults(cells, decoder),
+        against=len(other),
         shared=leaks(cells, hashes, other, content_hashes(other)),
     )
 

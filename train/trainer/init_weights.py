@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from engines.errors import BundleError, UserError
 from engines.models.bundle import ModelBundle
 from train.trainer.efficientnet_lite2 import fill_from_lite2
+from train.trainer.pretrained import pretrained_network, untrained_network
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -40,8 +40,8 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
     Raises:
         UserError: If the weights cannot be had or are not the architecture's.
     """
-    build = _downloaded if init == IMAGENET else _untrained
-    network = build(recipe, classes)
+    build = pretrained_network if init == IMAGENET else untrained_network
+    network = build(recipe.architecture, _arguments(recipe, classes))
     _quieten_head(network)
     if init == LITE2:
         _fill_from_lite2(network, recipe)
@@ -112,40 +112,6 @@ def _quieten_head(network: nn.Module) -> None:
     head = network.get_classifier()  # type: ignore[operator]
     nn.init.trunc_normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
-
-
-def _untrained(recipe: Recipe, classes: int) -> nn.Module:
-    """Build the network with random weights."""
-    try:
-        network: nn.Module = timm.create_model(recipe.architecture, **_arguments(recipe, classes))
-    except (RuntimeError, TypeError) as error:
-        raise _not_built(recipe, error) from error
-    return network
-
-
-def _not_built(recipe: Recipe, error: Exception) -> UserError:
-    """Say that timm does not take a name or an argument."""
-    return UserError(
-        f"timm {timm.__version__} cannot build {recipe.architecture}: {error}",
-        hint="see timm.list_models() for names, and the model's own arguments for --model-kwargs",
-    )
-
-
-def _downloaded(recipe: Recipe, classes: int) -> nn.Module:
-    """Fetch timm's ImageNet weights."""
-    try:
-        network: nn.Module = timm.create_model(
-            recipe.architecture, pretrained=True, **_arguments(recipe, classes)
-        )
-    except TypeError as error:
-        raise _not_built(recipe, error) from error
-    except (OSError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f"the ImageNet weights of {recipe.architecture} cannot be downloaded: {reason}",
-            hint="when offline, pass --init with a file of weights, a bundle's folder, or scratch",
-        ) from error
-    return network
 
 
 def _fill_from_lite2(network: nn.Module, recipe: Recipe) -> None:

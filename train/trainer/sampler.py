@@ -10,14 +10,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     from train.recipe import Recipe
 
-__all__ = ["epoch_order"]
+__all__ = ["epoch_order", "samples_per_class"]
 
 
 def epoch_order(
     recipe: Recipe, classes_N: Tensor, subjects_N: Tensor, generator: torch.Generator
 ) -> Tensor:
     """
-    Return indices of cells, shuffled, as the recipe's ``sampling`` and ``draws`` say.
+    Return indices of cells, shuffled, as the recipe's ``sampling`` and ``samples_per_class`` say.
 
     Args:
         recipe: See ``Recipe.sampling``.
@@ -28,7 +28,7 @@ def epoch_order(
     if recipe.sampling == "plain":
         return torch.randperm(len(classes_N), generator=generator)
     present = torch.unique(classes_N)
-    draws = recipe.samples_per_class or round(len(classes_N) / len(present))
+    draws = samples_per_class(recipe, len(classes_N) / len(present))
     drawn = []
     for number in present:
         members = (classes_N == number).nonzero()[:, 0]
@@ -38,6 +38,15 @@ def epoch_order(
             drawn.append(_by_subject(members, subjects_N[members], draws, generator))
     together = torch.cat(drawn)
     return together[torch.randperm(len(together), generator=generator)]
+
+
+def samples_per_class(recipe: Recipe, mean_cells: float) -> int:
+    """Return how many cells an epoch shows of each class, which have *mean_cells* on average."""
+    if recipe.samples_per_class is None:
+        return round(mean_cells)
+    if recipe.max_repeats is None:
+        return recipe.samples_per_class
+    return min(recipe.samples_per_class, round(mean_cells * recipe.max_repeats))
 
 
 def _topped_up(members: Tensor, draws: int, generator: torch.Generator) -> Tensor:

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,13 @@ from safetensors.torch import load_file, save_file
 
 from engines.errors import BackendMissingError, SourceError, UserError
 from engines.models.bundle import ModelBundle
+from train.cli import console
 from train.cli.commands import cli, main
 from train.cli.options import as_started, with_epochs
 from train.compute import Compute, chosen_compute
 from train.fit import FitOptions
 from train.recipe import SUBJECT, Phase, Recipe
-from train.sweep import plan
+from train.sweep import FIGURES, Row, plan
 from train.trainer.init_weights import freeze_stages, network_to_train
 
 HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
@@ -173,7 +175,17 @@ def test_check_against_other_cells_fails_on_a_leak(cells, draw, command, tmp_pat
 
     assert leaking.exit_code == 1
     assert "12 subjects" in leaking.stdout
-    assert command("check", cells, "--against", clean, "--decoder", "none").exit_code == 0
+    clear = command("check", cells, "--against", clean, "--decoder", "none")
+    assert clear.exit_code == 0
+    assert "no leak: none of the subjects and images is among the 48 others" in clear.stdout
+    assert "no leak" not in leaking.stdout + command("check", cells, "--decoder", "none").stdout
+
+
+def test_check_says_that_a_flat_folder_is_one_class(cells, command):
+    """And where the class came from."""
+    shown = command("check", cells / "all", "--decoder", "none").stdout
+
+    assert "one class only: the class of a cell is the name of the folder that holds it" in shown
 
 
 def test_a_sweep_tabulates_models_and_says_what_is_missing(cells, small, command, tmp_path):
@@ -198,6 +210,20 @@ def test_a_sweep_tabulates_models_and_says_what_is_missing(cells, small, command
     assert "nonesuch" in rows[1]["problem"]
     assert "not comparable" in shown.stderr.replace("\n", " ")
     assert again.stdout == shown.stdout
+
+
+def test_the_sweeps_table_is_not_cut(monkeypatch, capsys):
+    """In a narrow terminal as in a pipe: every name and every reason whole."""
+    monkeypatch.setenv("COLUMNS", "60")
+    name, reason = "efficientnet_b3.a_long_tag_of_pretrained_weights_in1k", "it cannot " * 30
+    figures = dict.fromkeys(FIGURES, 0.5)
+
+    console.sweep([Row(name, 0, 1, figures), Row("b", 0, 1, problem=reason + "be had")], SUBJECT)
+
+    shown = capsys.readouterr().out
+    assert f"{reason}be had" in shown
+    assert name in shown
+    assert all(figure in shown for figure in FIGURES)
 
 
 def test_models_of_the_paper_train_and_are_judged(cells, small, command, tmp_path):
@@ -346,16 +372,32 @@ def test_a_sweep_takes_a_mean_as_a_start():
 
 def test_imagenet_offline_says_what_to_do(monkeypatch):
     """The download's failure names the ways out."""
+    create_model = timm.create_model
 
-    def offline(*_, **__):
-        raise OSError("no route to host")
+    def offline(name, *, pretrained=False, **arguments):
+        if pretrained:
+            raise OSError("no route to host")
+        return create_model(name, **arguments)
 
     monkeypatch.setattr(timm, "create_model", offline)
+    monkeypatch.setattr("train.trainer.pretrained._hub_answers", lambda: True)
 
     with pytest.raises(UserError, match="cannot be downloaded: no route") as caught:
         network_to_train(small_recipe(), 2, "imagenet")
 
     assert "--init" in caught.value.hint
+
+
+def test_imagenet_offline_fails_at_once(monkeypatch):
+    """Nothing is tried again and again where no hub answers; the error says what to do."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+
+    began = time.monotonic()
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:1 does not answer") as caught:
+        network_to_train(replace(SUBJECT, train_args={}), 2, "imagenet")
+
+    assert time.monotonic() - began < 5
+    assert "--init lite2" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["resnet10t", "efficientnet_b0"])

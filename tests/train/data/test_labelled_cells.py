@@ -46,6 +46,20 @@ def test_subjects_are_compared_without_case(tmp_path, cells):
     assert {cell.subject for cell in open_labelled([tmp_path])} == {"H1"}
 
 
+def test_subjects_that_differ_by_case_stay_two_people(tmp_path, cells):
+    """But for C-NMC's own names, a subject is whoever the user says it is."""
+    cell = next((cells / "all").iterdir())
+    rows = "path,label,subject\n" + "".join(f"{s}.png,all,{s}\n" for s in ("a1", "A1"))
+    (tmp_path / "m.csv").write_text(rows)
+    for subject in ("a1", "A1"):
+        (tmp_path / f"{subject}.png").write_bytes(cell.read_bytes())
+
+    named = open_labelled([tmp_path / "m.csv"])
+    matched = open_labelled([tmp_path], r"(?P<subject>[aA]1)\.png$")
+
+    assert {c.subject for c in named} == {c.subject for c in matched} == {"a1", "A1"}
+
+
 def test_second_phase_labels_come_from_its_csv(tmp_path, cells):
     """The challenge's second phase has numbered images and a CSV of their old names."""
     folder = tmp_path / "phase2"

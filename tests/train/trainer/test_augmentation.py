@@ -15,7 +15,6 @@ from train.trainer.augmentation import (
     open_augmentation,
     reduced,
 )
-from train.trainer.sampler import epoch_order
 
 KINDS = [Plain(64), StainAugmentation(size=64), PaperAugmentation(64)]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda k: type(k).__name__)
@@ -138,27 +137,3 @@ def test_zoom_changes_the_size_both_ways():
 def test_each_recipe_has_its_augmentation(recipe, kind):
     """The recipe's name for it opens it."""
     assert isinstance(open_augmentation(recipe), kind)
-
-
-CLASSES = torch.tensor([0] * 90 + [1] * 10)
-SUBJECTS = torch.tensor([0] * 80 + [1] * 10 + [2] * 9 + [3])
-
-
-def test_sampling_by_subject_balances_classes_and_evens_out_subjects():
-    """Half the draws are of each class; a large subject gets less than its share of cells."""
-    order = epoch_order(replace(SUBJECT, samples_per_class=None), CLASSES, SUBJECTS, seeded())
-
-    assert torch.bincount(CLASSES[order]).tolist() == [50, 50]
-    drawn = torch.bincount(SUBJECTS[order], minlength=4)
-    assert drawn[0] < 50 * 80 / 90
-    assert drawn[3] > 50 * 1 / 10
-
-
-def test_the_paper_brings_each_class_to_its_number():
-    """Every cell equally often, give or take one."""
-    order = epoch_order(PAPER, CLASSES, SUBJECTS, seeded())
-
-    assert torch.bincount(CLASSES[order]).tolist() == [10_000, 10_000]
-    times = torch.bincount(order)
-    assert set(times[:90].tolist()) == {111, 112}
-    assert set(times[90:].tolist()) == {1000}
