@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from screen.cli.main import cli, run
+from screen.cli.main import cli
+from screen.cli.run import run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

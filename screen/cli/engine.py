@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from engines.command import DONE, MENDABLE, say
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO
 from engines.runtime.base import PRECISIONS
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["engine"]
 
-DONE, FAILED = 0, 1
 KEY = click.argument("key")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 CELLS = click.Path(file_okay=False, path_type=Path)
@@ -93,13 +93,13 @@ def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any)
 
     model = ModelBundle.load(bundle)
     asked = tuple(filter(None, (targets or "").replace(" ", "").split(",")))
-    with engines_announced(_say):
+    with engines_announced(say):
         if cells is not None:
             exceptions_from(cells, model, options["precision"])
         with _bar() as progress:
             made = engine_for(model, EngineOptions(targets=asked, **options), progress=progress)
     click.echo(made.key.digest)
-    _say(engine_line(made))
+    say(engine_line(made))
     return DONE
 
 
@@ -183,11 +183,11 @@ def verify(key: str, cells: Path, model: Path, count: int) -> int:
     from screen.engine_verify import cells_of, held_against
 
     found, bundle = find_engine(key), ModelBundle.load(model)
-    with engines_announced(_say):
+    with engines_announced(say):
         batches = cells_of(cells, bundle, count, found.key.batch)
         findings = list(held_against(found, bundle, batches))
     Console().print(findings_table(findings))
-    return FAILED if any(finding.outcome == "failed" for finding in findings) else DONE
+    return MENDABLE if any(finding.outcome == "failed" for finding in findings) else DONE
 
 
 @engine.command()
@@ -205,7 +205,7 @@ def remove(key: str) -> int:
 
     found = find_engine(key)
     remove_engine(found)
-    _say(f"removed {engine_line(found)}")
+    say(f"removed {engine_line(found)}")
     return DONE
 
 
@@ -224,8 +224,3 @@ def _bar() -> Iterator[Callable[[float, str], None] | None]:
         yield lambda share, phase: drawn.update(
             task, completed=share, description=printable(phase), visible=True
         )
-
-
-def _say(line: str) -> None:
-    """Print a line for the person, not for the pipe."""
-    click.echo(printable(line), err=True)

@@ -1,78 +1,26 @@
-"""The command line; with the other cli modules, what prints."""
+"""The command line ``slidescreen``; with the other cli modules, what prints."""
 
 from __future__ import annotations
 
-import json
-import sys
-import traceback
-import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import NoReturn
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engines.decode.base import DEVICES
-from engines.errors import UserError
-from engines.models.bundle import DEFAULT_BUNDLE
-from engines.registry import AUTO, decoder_names, runtime_names
-from engines.runtime.base import PRECISIONS
-from engines.sources.names import printable
-from screen.cli.announce import engines_announced
+from engines.command import DONE, MENDABLE, run_command, say
 from screen.cli.engine import engine
-from screen.cli.report import made_report, report, report_line
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-    from engines.sources.slide_rule import SlideRule
-    from screen.options import RunOptions
+from screen.cli.report import report
+from screen.cli.run import run
 
 __all__ = ["cli", "main"]
 
-DONE, MENDABLE, USAGE, BAD_CELLS, BUG, INTERRUPTED = 0, 1, 2, 3, 70, 130
-
 
 def main() -> NoReturn:
-    """Run the command line and exit with its status; every error is printed here."""
-    try:
-        status = cli.main(prog_name="slidescreen", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        _say("Interrupted. What is finished is kept: the same command goes on from there.")
-        status = INTERRUPTED
-    except UserError as error:
-        _say(f"Error: {printable(str(error))}")
-        if error.hint:
-            _say(f"Hint: {printable(error.hint)}")
-        status = MENDABLE
-    except Exception:
-        traceback.print_exc()
-        _say("This is a bug of slidescreen. Please report it on the project's issue tracker, with")
-        _say("the text above, the output of `slidescreen doctor`, and run.json if there is one.")
-        status = BUG
-    sys.exit(status)
-
-
-class SlideRuleType(click.ParamType[Any]):
-    """``parent``, ``cnmc``, or a regular expression with a group ``slide``."""
-
-    name = "RULE"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> SlideRule:
-        """Check the rule."""
-        from engines.sources.slide_rule import SlideRule
-
-        try:
-            return value if isinstance(value, SlideRule) else SlideRule(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
+    """Run the command line and exit with its status."""
+    run_command(cli, "slidescreen")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -87,153 +35,6 @@ def cli() -> None:
     Example:
       slidescreen run cells --out results
     """
-
-
-@cli.command()
-@click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(file_okay=False, path_type=Path),
-    required=True,
-    help="Results folder; an unfinished run in it goes on.",
-)
-@click.option(
-    "--model",
-    type=click.Path(path_type=Path),
-    default=DEFAULT_BUNDLE,
-    show_default="the one that ships",
-    help="Model bundle.",
-)
-@click.option(
-    "--slide",
-    type=SlideRuleType(),
-    default="parent",
-    show_default=True,
-    help="Names a cell's slide: parent (its folder), cnmc (the subject of "
-    "UID_<subject>_<image>_<cell>_<label>), or a regular expression with (?P<slide>...).",
-)
-@click.option(
-    "--decoder",
-    type=click.Choice([AUTO, *decoder_names()]),
-    default="auto",
-    show_default=True,
-    help="What decodes images.",
-)
-@click.option(
-    "--decode-on",
-    type=click.Choice([AUTO, *DEVICES]),
-    default="auto",
-    show_default=True,
-    help="Where images are decoded; auto: where the model runs, if the decoder can.",
-)
-@click.option(
-    "--runtime",
-    type=click.Choice([AUTO, *runtime_names()]),
-    default="auto",
-    show_default=True,
-    help="What runs the model.",
-)
-@click.option(
-    "--precision",
-    type=click.Choice([AUTO, *PRECISIONS]),
-    default="auto",
-    show_default=True,
-    help="What it computes in; auto gives way to fp32 if parity misses.",
-)
-@click.option(
-    "--batch-size",
-    "batch",
-    type=click.IntRange(1, 4096),
-    show_default="256 on a GPU, else 4",
-    help="Cells per inference.",
-)
-@click.option(
-    "--shard-cells",
-    type=click.IntRange(1),
-    show_default="4096, at least 64 batches",
-    help="Cells per part file, the unit of resume.",
-)
-@click.option(
-    "--threads", type=click.IntRange(1), show_default="all cores", help="Processor threads."
-)
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(1),
-    default=25_000_000,
-    show_default=True,
-    help="An image of more is reported as oversized, not decoded.",
-)
-@click.option(
-    "--coverage",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="How often a cell's prediction set is to hold its true class.",
-)
-@click.option(
-    "--flag-fraction",
-    type=click.FloatRange(0, 1),
-    default=0.2,
-    show_default=True,
-    help="Flag a slide from this share of positive cells, corrected for the model's errors.",
-)
-@click.option(
-    "--flag-cells",
-    type=click.IntRange(1),
-    default=50,
-    show_default=True,
-    help="Flag a slide of fewer scored cells.",
-)
-@click.option(
-    "--ood-level",
-    type=click.FloatRange(0, 1),
-    default=0.01,
-    show_default=True,
-    help="A cell is out of distribution if at most this share of held-out cells is as strange.",
-)
-@click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
-@click.option("--fail-on-bad", is_flag=True, help="Exit 3 if any cell could not be scored.")
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print run.json and the slides as one object."
-)
-@click.option("--quiet", is_flag=True, help="Print nothing but errors, and --json's object.")
-@click.option("--report", "and_report", is_flag=True, help="Write report.html, too.")
-def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **options: Any) -> int:
-    """
-    Screen every cell image below SOURCE.
-
-    Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
-
-    \b
-    Example:
-      slidescreen run cells --out results --slide cnmc
-    """
-    import screen
-    from screen.results.folder import ResultsFolder
-    from screen.summary.flags import Thresholds
-
-    warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
-    given = {name: value for name, value in options.items() if value is not None}
-    thresholds = Thresholds(
-        fraction=given.pop("flag_fraction"),
-        cells=given.pop("flag_cells"),
-        ood_level=given.pop("ood_level"),
-    )
-    asked = screen.RunOptions(**given, thresholds=thresholds)
-    with _watch(quiet=quiet) as watch, engines_announced(_say, quiet=quiet):
-        for _ in screen.run(asked, watch):
-            pass
-    written = made_report(results=asked.out) if and_report else None
-    results = ResultsFolder(asked.out)
-    record, slides = results.read_run() or {}, results.read_slides()
-    if as_json:
-        click.echo(json.dumps({**record, "slides": slides}, ensure_ascii=False))
-    elif not quiet:
-        _print_summary(asked, record, slides)
-        if written:
-            click.echo(f"  {report_line(written)}")
-    bad = record["counts"]["cells"] - record["counts"]["ok"]
-    return BAD_CELLS if fail_on_bad and bad else DONE
 
 
 @cli.command()
@@ -260,8 +61,8 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
 
     rows = write_csv(results, path, slides=slides)
     if (ResultsFolder(results).read_run() or {}).get("state") != "done":
-        _say("This run has not ended: these are the cells screened so far.")
-    _say(f"{rows:,} rows in {printable(str(path))}")
+        say("This run has not ended: these are the cells screened so far.")
+    say(f"{rows:,} rows in {path}")
     return DONE
 
 
@@ -285,46 +86,6 @@ def doctor() -> int:
     return DONE if all(check.works for check in checks if check.needed) else MENDABLE
 
 
+cli.add_command(run)
 cli.add_command(engine)
 cli.add_command(report)
-
-
-def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
-    """Pick a display for progress: none, a bar, or lines."""
-    from contextlib import nullcontext
-
-    from screen.cli.progress import BarWatch, LineWatch
-
-    if quiet:
-        return nullcontext()
-    console = Console(stderr=True)
-    if console.is_terminal:
-        return BarWatch(console, lambda line: console.print(line, markup=False, highlight=False))
-    return LineWatch(_say)
-
-
-def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[str, Any]]) -> None:
-    """Print the slides and where the files are."""
-    from screen.cli.progress import slide_table
-
-    Console().print(slide_table(record, slides))
-    counts, rate = record["counts"], record["rates"]["end_to_end"]
-    speed = f", {rate:,.1f} cells/s" if rate else ""
-    bad = counts["cells"] - counts["ok"]
-    click.echo(f"{counts['cells']:,} cells, {bad:,} bad{speed}")
-    if counts["unmatched"]:
-        click.echo(f"{counts['unmatched']:,} cells match no slide: they are in (unmatched)")
-    if counts["other_files"]:
-        examples = ", ".join(printable(name) for name in record["source"]["examples"])
-        click.echo(f"{counts['other_files']:,} other files left out, such as {examples}")
-    if record["drift"]["measured"] and record["drift"]["sentence"] not in record["warnings"]:
-        click.echo(record["drift"]["sentence"])
-    for warning in record["warnings"]:
-        click.echo(f"Warning: {printable(warning)}")
-    for name in ("cells/*.parquet", "slides.parquet", "run.json"):
-        click.echo(f"  {printable(str(asked.out / name))}")
-
-
-def _say(line: str) -> None:
-    """Print a line for the person, not for the pipe."""
-    click.echo(line, err=True)

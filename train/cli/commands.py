@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-import traceback
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from engines.errors import UserError
+from engines.command import MENDABLE, run_command
 from engines.registry import AUTO, decoder_names
 from train.cli import console
 from train.cli.options import (
@@ -37,31 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["cli", "main"]
 
 PATH = click.Path(path_type=Path)
-MENDABLE, BUG, INTERRUPTED = 1, 70, 130
 
 
 def main() -> NoReturn:
-    """Run the command and exit with its status; every error is printed here."""
-    try:
-        status = cli.main(prog_name="slidescreen-train", standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        status = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        console.note("Interrupted. What is finished is kept: the same command goes on from there.")
-        status = INTERRUPTED
-    except UserError as error:
-        console.problem(error)
-        status = MENDABLE
-    except ModuleNotFoundError as error:
-        hint = "pip install 'slidescreen[train]'"
-        console.problem(UserError(f"the package {error.name} is missing", hint=hint))
-        status = MENDABLE
-    except Exception:
-        traceback.print_exc()
-        console.note("This is a bug of slidescreen. Please report it with the text above.")
-        status = BUG
-    sys.exit(status)
+    """Run the command line and exit with its status."""
+    run_command(cli, "slidescreen-train", extra="train")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress
 
-    from engines.errors import UserError
     from train.data.leak_check import CheckReport
     from train.evaluation.evaluate import Evaluation
     from train.evaluation.uncertainty import Limits
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from train.sweep import Row
     from train.trainer.events import EpochDone, StepDone
 
-__all__ = ["check", "evaluation", "note", "parts", "problem", "sweep", "training"]
+__all__ = ["check", "evaluation", "note", "parts", "sweep", "training"]
 
 QUIET_S = 30.0  # between lines of progress where there is no terminal
 NAMED = 5  # bad files named before the rest is only counted
@@ -33,13 +32,6 @@ NAMED = 5  # bad files named before the rest is only counted
 def note(text: str) -> None:
     """Say something that is not a result."""
     _err().print(text, highlight=False, soft_wrap=True, markup=False)
-
-
-def problem(error: UserError) -> None:
-    """Say what went wrong and what to do next."""
-    note(f"Error: {error}")
-    if error.hint:
-        note(f"Hint: {error.hint}")
 
 
 def parts(run: Run) -> None:
