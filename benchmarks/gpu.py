@@ -37,7 +37,7 @@ from gpu_peers import peers
 from material import parser
 
 from engines.hardware.gpu import gpu_or_why_not
-from engines.hardware.machine import machine
+from engines.hardware.machine import package_versions, this_machine
 
 CELLS = 64  # held against the reference
 MIB = 2**20
@@ -91,7 +91,8 @@ def measured(cells: Path, scratch: Path, scale: Scale) -> dict[str, Any]:
         compiled = time.monotonic() - start < LAST_START
         peer_rows += peers(bundle, scale.batch, scale.device, scale.seconds, compiled=compiled)
     return {
-        **machine(),
+        "machine": asdict(this_machine()),
+        "versions": package_versions(),
         "date": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "scale": {**asdict(scale), "device": str(scale.device)},
         "means_nothing": scale.tiny,

@@ -35,8 +35,9 @@ from whole_run import run_command
 from engines.sources import Listing, open_source
 from engines.sources.slide_rule import SlideRule
 from screen.options import SHARD_CELLS
-from screen.results.folder import FINGERPRINT_KEY, ResultsFolder
+from screen.results.folder import ResultsFolder
 from screen.results.plan import plan_source, read_plan
+from screen.results.schema import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from engines.hardware.machine import machine, usable_cores
+from engines.hardware.machine import package_versions, this_machine, usable_cores
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,9 +27,9 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[objec
 
 def print_setting(*, small: bool) -> None:
     """Print where, when and with what it was measured."""
-    here = machine()
-    versions = ", ".join(f"{name} {value}" for name, value in here["versions"].items() if value)
-    print(f"\n{here['machine']['cpu']}, {usable_cores()} cores, {here['machine']['system']}")
+    here = this_machine()
+    versions = ", ".join(f"{name} {value}" for name, value in package_versions().items() if value)
+    print(f"\n{here.cpu}, {usable_cores()} cores, {here.system}")
     print(f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC; {versions}")
     if small:
         print("A try-out with --small: these numbers mean nothing.")

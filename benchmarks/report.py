@@ -22,7 +22,7 @@ import time
 from argparse import ArgumentParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,8 +34,25 @@ sys.path.insert(0, str(REPOSITORY / "examples"))
 
 from draw_cells import draw_cell
 
+from engines.hardware.machine import Machine
+from engines.models.bundle import ModelInput
+from engines.parity import ScoreAgreement
+from engines.registry import Choice
+from screen.options import Settings
 from screen.report.content.inputs import gather
-from screen.results.folder import FINGERPRINT_KEY, ResultsFolder, write_table
+from screen.results.fingerprint import Fingerprint
+from screen.results.folder import ResultsFolder, write_table
+from screen.results.run_record import (
+    Counts,
+    ModelRecord,
+    ParityRecord,
+    Rates,
+    RunRecord,
+    SourceRecord,
+    TrustRecord,
+)
+from screen.results.schema import EVIDENCE_KEY
+from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +63,6 @@ PICTURES = 32
 PLACES = 7
 INTERVAL_S = 0.05
 TIME_GOAL, SIZE_GOAL = 60, 15  # seconds, MB
-MARK = {FINGERPRINT_KEY: b"made up"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,14 +127,14 @@ def make(results: ResultsFolder, source: Path, slides: int, cells: int) -> None:
     random = np.random.default_rng(0)
     hashes = draw_pictures(source)
     places = json.dumps({"height": PLACES, "width": PLACES}).encode()
-    counts = np.zeros((slides, 4), np.int64)
+    mark, sums_by_slide = fingerprint(source).metadata, np.zeros((slides, 4), np.int64)
     for part, start in enumerate(range(0, cells, PART_CELLS)):
         row = np.arange(start, min(start + PART_CELLS, cells))
         slide = row * slides // cells
         table, sums = part_table(random, row, slide, hashes)
-        write_table(table, results.part(part), {**MARK, b"slidescreen.evidence": places})
-        np.add.at(counts, slide, sums)
-    write_table(slide_table(counts), results.slides, MARK)
+        write_table(table, results.part(part), {**mark, EVIDENCE_KEY: places})
+        np.add.at(sums_by_slide, slide, sums)
+    write_table(slide_table(sums_by_slide), results.slides, mark)
     results.write_run(record(source, cells, slides))
 
 
@@ -199,34 +215,91 @@ def slide_table(counts: np.ndarray) -> pa.Table:
     )
 
 
-def record(source: Path, cells: int, slides: int) -> dict[str, object]:
+def chosen(value: Any) -> Choice[Any]:
+    """Return a choice of nobody."""
+    return Choice(value, "made up")
+
+
+def record(source: Path, cells: int, slides: int) -> RunRecord:
     """Return run.json."""
-    agreed = {"verdict": "agrees", "scores": {"cells": 64, "max_dp": 0.001, "flips": 0}}
-    return {
-        "state": "done",
-        "fingerprint": {"digest": "made up", "source": str(source), "coverage": 0.95},
-        "choices": {"precision": {"value": "none", "reason": "made up"}},
-        "model": {
-            "sha256": "made up",
-            "architecture": "none",
-            "classes": ["all", "hem"],
-            "positive": "all",
-            "threshold": 0.4,
-            "data": {},
-            "input": {"height": 224, "width": 224, "fit": "squash"},
-        },
-        "decoder": "none",
-        "decoded_by": {},
-        "engine": "none",
-        "parity": agreed,
-        "rates": {},
-        "started": "2026-01-01T00:00:00+00:00",
-        "finished": "2026-01-01T00:00:00+00:00",
-        "machine": {"cpu": "none", "system": "none"},
-        "versions": {"slidescreen": "made up"},
-        "counts": {"cells": cells, "slides": slides},
-        "flags": {"fraction": 0.2, "cells": 50, "ood_level": 0.01},
-    }
+    machine = Machine(node="none", system="none", cpu="none", gpu=None)
+    versions = {"slidescreen": "made up"}
+    agreed = ScoreAgreement(
+        cells=64, precision="fp32", max_dp=0.001, flips=0, far_flips=0, worst="none"
+    )
+    return RunRecord(
+        state="done",
+        fingerprint=fingerprint(source),
+        choices=Settings(
+            decoder=chosen("pillow"),
+            decode_on=chosen("cpu"),
+            runtime=chosen("torch"),
+            precision=chosen("fp32"),
+            batch=chosen(1),
+            shard_cells=chosen(PART_CELLS),
+            threads=chosen(1),
+        ),
+        model=ModelRecord(
+            sha256="made up",
+            folder="none",
+            architecture="none",
+            classes=("all", "hem"),
+            display_names={"all": "leukaemic blast (all)", "hem": "normal (hem)"},
+            positive="all",
+            threshold=0.4,
+            temperature=1.0,
+            input=ModelInput(height=224, width=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+            data={},
+        ),
+        decoder="none",
+        runtime="none",
+        parity=ParityRecord(verdict="agrees", scores=agreed, machine=machine, versions=versions),
+        rates=Rates(decode=None, runtime=None),
+        source=SourceRecord(other_files=0, examples=()),
+        trust=TrustRecord(available=False, why="made up"),
+        flags=Thresholds(),
+        started="2026-01-01T00:00:00+00:00",
+        finished="2026-01-01T00:00:00+00:00",
+        machine=machine,
+        versions=versions,
+        counts=counts(cells, slides),
+    )
+
+
+def counts(cells: int, slides: int) -> Counts:
+    """Count cells that are all scored."""
+    return Counts(
+        cells=cells,
+        slides=slides,
+        ok=cells,
+        unreadable=0,
+        undecodable=0,
+        oversized=0,
+        unmatched=0,
+        other_files=0,
+        abstained=None,
+        out_of_distribution=None,
+        flagged=0,
+        duplicates=0,
+    )
+
+
+def fingerprint(source: Path) -> Fingerprint:
+    """Return the mark of a run over *source*."""
+    return Fingerprint(
+        source=str(source),
+        bundle="made up",
+        plan="made up",
+        slide_rule="parent",
+        shard_cells=PART_CELLS,
+        decoder="pillow",
+        decode_on="cpu",
+        max_pixels=10**6,
+        runtime="torch",
+        precision="fp32",
+        batch=1,
+        coverage=0.95,
+    )
 
 
 def draw_pictures(source: Path) -> list[str]:

@@ -73,7 +73,7 @@ class Bench:
             "engine": rate(self.runtime.stream(self.batches)),
             "decode": rate(self.decoder.stream(self.shards)),
             "end to end": rate(joined),
-            "slidescreen run": slidescreen(self.source, out).record["rates"]["end_to_end"],
+            "slidescreen run": slidescreen(self.source, out).record.rates.end_to_end,
         }
 
 

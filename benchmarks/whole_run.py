@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from material import REPOSITORY
 
+from screen.results.folder import ResultsFolder
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from screen.results.run_record import RunRecord
 
 __all__ = ["WholeRun", "run_command", "slidescreen"]
 
@@ -22,7 +25,7 @@ class WholeRun:
     """Seconds from start to exit, and the run.json it left."""
 
     seconds: float
-    record: dict[str, Any]
+    record: RunRecord
 
 
 def run_command(source: Path, out: Path) -> list[str]:
@@ -36,4 +39,6 @@ def slidescreen(source: Path, out: Path) -> WholeRun:
     start = time.perf_counter()
     subprocess.run(run_command(source, out), check=True, cwd=REPOSITORY)
     seconds = time.perf_counter() - start
-    return WholeRun(seconds, json.loads((out / "run.json").read_text(encoding="utf-8")))
+    record = ResultsFolder(out).read_run()
+    assert record is not None
+    return WholeRun(seconds, record)

@@ -14,7 +14,6 @@ from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
 __all__ = ["RunOptions", "Settings", "settle"]
@@ -84,22 +83,16 @@ class Settings:
     shard_cells: Choice[int]
     threads: Choice[int]
 
-    def record(self) -> dict[str, Any]:
-        """Return what run.json keeps."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Settings:
-        """Read it back."""
-        before = {"decode_on": {"value": "cpu", "reason": "there was no other way"}}
-        return cls(**{name: Choice(**choice) for name, choice in {**before, **record}.items()})
+    def values(self) -> dict[str, Any]:
+        """Return what will run, by name, without the reasons."""
+        return {name: choice["value"] for name, choice in asdict(self).items()}
 
     def contradiction(self, options: RunOptions) -> tuple[str, Any, Any] | None:
         """Return name, value here and value asked of the first choice *options* make otherwise."""
-        for name, choice in self.record().items():
+        for name, value in self.values().items():
             asked = getattr(options, name)
-            if name != "threads" and asked not in (AUTO, None, choice["value"]):
-                return name, choice["value"], asked
+            if name != "threads" and asked not in (AUTO, None, value):
+                return name, value, asked
         return None
 
     def again(self, options: RunOptions) -> Settings:
@@ -109,8 +102,7 @@ class Settings:
         Raises:
             BackendMissingError: If any of it does not work here any more.
         """
-        named = {name: choice["value"] for name, choice in self.record().items()}
-        now = settle(replace(options, **{**named, "threads": options.threads}))
+        now = settle(replace(options, **{**self.values(), "threads": options.threads}))
         return replace(self, threads=now.threads)
 
 

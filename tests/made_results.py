@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from collections import Counter
 
 import numpy as np
 import pyarrow as pa
 import xxhash
 from draw_cells import draw_cell
 
+from engines.cells import STATUSES
+from engines.hardware.machine import Machine
+from engines.models.bundle import ModelInput
+from engines.parity import ScoreAgreement
+from engines.registry import Choice
+from screen.options import Settings
+from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder, write_table
-from screen.results.plan import Fingerprint
+from screen.results.run_record import (
+    ClassCoverage,
+    Counts,
+    DriftRecord,
+    ModelRecord,
+    ParityRecord,
+    Rates,
+    RunRecord,
+    SourceRecord,
+    TrustRecord,
+)
+from screen.summary.flags import Thresholds
 
 HEIGHT, WIDTH = 3, 4
 SIZE = (90, 70)
@@ -80,10 +98,9 @@ SCHEMA = pa.schema(
     }
 )
 TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
-NEW = (*TRUST, "focus", "exposure", "clipped", "foreground", "evidence")
 
 
-def make_results(out, cells, *, source, part_cells=7, trust=True, old=False, fit="squash"):
+def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash"):
     """
     Write run.json, parts, slides and duplicates.
 
@@ -93,7 +110,6 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, old=False, fit
         source: Where the cells are said to be.
         part_cells: Rows per part.
         trust: Whether the bundle had trust data.
-        old: Whether to leave out every column and key of later versions.
         fit: How crops became input.
     """
     results = ResultsFolder(out)
@@ -104,27 +120,35 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, old=False, fit
         where = table.schema.get_field_index(name)
         nothing = pa.nulls(len(table), SCHEMA.field(name).type)
         table = table.set_column(where, SCHEMA.field(name), nothing)
-    table = table.drop_columns(list(NEW)) if old else table
     shape = {b"slidescreen.evidence": json.dumps({"height": HEIGHT, "width": WIDTH}).encode()}
     for index, start in enumerate(range(0, len(table), part_cells)):
         write_table(table.slice(start, part_cells), results.part(index), {**mark.metadata, **shape})
-    rows = slides(cells, trust=trust and not old)
-    slide_table = pa.Table.from_pylist(rows)
-    if old:
-        slide_table = slide_table.drop_columns(["flags", "n_duplicates"])
-    write_table(slide_table, results.slides, mark.metadata)
+    rows = slides(cells, trust=trust)
+    write_table(pa.Table.from_pylist(rows), results.slides, mark.metadata)
     copies = [
         {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},
     ]
     write_table(pa.Table.from_pylist(copies), results.duplicates, mark.metadata)
-    results.write_run(record(mark, cells, trust=trust, old=old, fit=fit))
+    results.write_run(record(mark, cells, trust=trust, fit=fit))
     return out
 
 
 def fingerprint(source):
     """Return the mark of a run that differs from others in its source alone."""
-    same = {field.name: field.name for field in fields(Fingerprint)}
-    return Fingerprint(**same | {"source": str(source)})
+    return Fingerprint(
+        source=str(source),
+        bundle="b" * 64,
+        plan="p",
+        slide_rule="parent",
+        shard_cells=7,
+        decoder="pillow",
+        decode_on="cpu",
+        max_pixels=10**6,
+        runtime="torch",
+        precision="fp32",
+        batch=4,
+        coverage=0.95,
+    )
 
 
 def slides(cells, *, trust):
@@ -169,53 +193,93 @@ def trust_of(scored, share):
     }
 
 
-def record(mark, cells, *, trust, old, fit):
-    """Return run.json."""
-    names = {each["slide"] for each in cells}
-    agreed = {"verdict": "agrees", "scores": {"cells": 8, "max_dp": 0.001, "flips": 0}}
-    said = {
-        "state": "done",
-        "fingerprint": {"digest": mark.digest, "source": mark.source, "coverage": 0.95},
-        "choices": {"precision": {"value": "fp32", "reason": "asked for"}},
-        "model": {
-            "sha256": "b" * 64,
-            "architecture": "test",
-            "classes": ["hem", "all"],
-            "display_names": {"hem": "normal (hem)", "all": "leukaemic blast (all)"},
-            "positive": "all",
-            "threshold": 0.4,
-            "temperature": 1.0,
-            "data": {"name": "nothing"},
-            "input": {"height": 32, "width": 32, "fit": fit},
-        },
-        "decoder": "pillow",
-        "decoded_by": {"pillow": 3},
-        "engine": "torch",
-        "parity": agreed,
-        "rates": {"decode": 100.0, "engine": 50.0, "end_to_end": 40.0},
-        "started": "2026-01-01T10:00:00+00:00",
-        "finished": "2026-01-01T10:01:00+00:00",
-        "machine": {"cpu": "a processor", "system": "a system"},
-        "versions": {"slidescreen": "0.1.0"},
-        "counts": {"cells": len(cells), "slides": len(names), "unmatched": 0},
-    }
-    if old:
-        del said["model"]["input"], said["fingerprint"]["coverage"]
-        return said
+def chosen(value):
+    """Return a choice that was asked for."""
+    return Choice(value, "asked for")
+
+
+SETTINGS = Settings(
+    decoder=chosen("pillow"),
+    decode_on=chosen("cpu"),
+    runtime=chosen("torch"),
+    precision=chosen("fp32"),
+    batch=chosen(4),
+    shard_cells=chosen(7),
+    threads=chosen(1),
+)
+MACHINE = Machine(node="here", system="a system", cpu="a processor", gpu=None)
+AGREES = ParityRecord(
+    verdict="agrees",
+    scores=ScoreAgreement(
+        cells=8, precision="fp32", max_dp=0.001, flips=0, far_flips=0, worst="a/0.png"
+    ),
+    machine=MACHINE,
+    versions={"slidescreen": "0.1.0"},
+)
+
+
+def record(mark, cells, *, trust=True, fit="squash"):
+    """Return run.json of a run that is done."""
+    return RunRecord(
+        state="done",
+        fingerprint=mark,
+        choices=SETTINGS,
+        model=ModelRecord(
+            sha256="b" * 64,
+            folder="/models/test",
+            architecture="test",
+            classes=("hem", "all"),
+            display_names={"hem": "normal (hem)", "all": "leukaemic blast (all)"},
+            positive="all",
+            threshold=0.4,
+            temperature=1.0,
+            input=ModelInput(height=32, width=32, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3),
+            data={"name": "nothing"},
+        ),
+        decoder="pillow",
+        decoded_by={"pillow": 3},
+        runtime="torch",
+        parity=AGREES,
+        rates=Rates(decode=100.0, runtime=50.0, end_to_end=40.0),
+        source=SourceRecord(other_files=0, examples=()),
+        trust=trust_record(available=trust),
+        flags=Thresholds(),
+        started="2026-01-01T10:00:00+00:00",
+        finished="2026-01-01T10:01:00+00:00",
+        machine=MACHINE,
+        versions=AGREES.versions,
+        counts=counts(cells),
+        drift=DriftRecord(
+            measured=trust,
+            verdict="differs from training" if trust else "not measured",
+            sentence="Colours are paler than in training.",
+        ),
+        warnings=("Colours are paler than in training.", "Take care.") if trust else (),
+    )
+
+
+def trust_record(*, available):
+    """Say what sets rest on."""
     why = "100 held-out cells of 10 subjects"
-    return said | {
-        "flags": {"fraction": 0.2, "cells": 50, "ood_level": 0.01},
-        "trust": {
-            "available": trust,
-            "why": why,
-            "coverage": 0.95,
-            "classes": {"all": {"measured": 0.94, "guaranteed": 0.9}},
-            "ood": "by distance",
-        },
-        "drift": {
-            "measured": trust,
-            "verdict": "differs from training" if trust else "not measured",
-            "sentence": "Colours are paler than in training.",
-        },
-        "warnings": ["Colours are paler than in training.", "Take care."] if trust else [],
-    }
+    if not available:
+        return TrustRecord(available=False, why=why)
+    known = ClassCoverage(cells=50, subjects=5, measured=0.94, guaranteed=0.9)
+    return TrustRecord(
+        available=True, why=why, coverage=0.95, classes={"all": known}, ood="by distance"
+    )
+
+
+def counts(cells):
+    """Count cells and slides."""
+    by_status = Counter(each["status"] for each in cells)
+    return Counts(
+        cells=len(cells),
+        slides=len({each["slide"] for each in cells}),
+        **{status: by_status[status] for status in STATUSES},
+        unmatched=0,
+        other_files=0,
+        abstained=0,
+        out_of_distribution=0,
+        flagged=0,
+        duplicates=1,
+    )

@@ -4,40 +4,49 @@ from __future__ import annotations
 
 import os
 import platform
-from dataclasses import asdict
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from engines.hardware.gpu import this_device
+from engines.hardware.gpu import Device, this_device
 from engines.registry import recorded_packages
 
-__all__ = ["machine", "usable_cores"]
+__all__ = ["Machine", "package_versions", "this_machine", "usable_cores"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """
+    Where something ran.
+
+    Attributes:
+        node: Its name in the network.
+        system: The operating system with its version.
+        cpu: The processor's name, as the system gives it.
+        gpu: The GPU that torch would use; None if there is none.
+    """
+
+    node: str
+    system: str
+    cpu: str
+    gpu: Device | None
+
+
+def this_machine() -> Machine:
+    """Ask the system and the GPU's driver."""
+    return Machine(
+        node=platform.node(), system=platform.platform(), cpu=_cpu_name(), gpu=this_device()
+    )
+
+
+def package_versions() -> dict[str, str | None]:
+    """Return the version of every package that a score may depend on; None if it is absent."""
+    return {name: _installed(name) for name in recorded_packages()}
 
 
 def usable_cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def machine() -> dict[str, Any]:
-    """
-    Describe the machine and what is installed on it: a result and its parity hold for these.
-
-    Returns:
-        ``machine``: ``node``, ``system``, ``cpu`` and ``gpu`` (None where there is none);
-        ``versions``: by package, None where it is not installed.
-    """
-    gpu = this_device()
-    return {
-        "machine": {
-            "node": platform.node(),
-            "system": platform.platform(),
-            "cpu": _cpu_name(),
-            "gpu": asdict(gpu) if gpu else None,
-        },
-        "versions": {name: _installed(name) for name in recorded_packages()},
-    }
 
 
 def _installed(package: str) -> str | None:

@@ -60,7 +60,8 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
     from screen.results.folder import ResultsFolder
 
     rows = write_csv(results, path, slides=slides)
-    if (ResultsFolder(results).read_run() or {}).get("state") != "done":
+    record = ResultsFolder(results).read_run()
+    if record is None or record.state != "done":
         say("This run has not ended: these are the cells screened so far.")
     say(f"{rows:,} rows in {path}")
     return DONE

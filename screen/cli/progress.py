@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engines.sources.names import class_words, printable
+from screen.results.schema import METHODS
 from screen.summary.flags import flag_words
 
 if TYPE_CHECKING:
@@ -28,31 +29,20 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from engines.cells import Scores
+    from screen.results.run_record import RunRecord
     from screen.runners.session import Job
 
-__all__ = ["BarWatch", "LineWatch", "choice_lines", "parity_line", "printable", "slide_table"]
+__all__ = ["BarWatch", "LineWatch", "printable", "slide_table"]
 
 SECONDS_BETWEEN_LINES = 10.0
 MOST_SLIDES = 40
 
 
-def choice_lines(record: Mapping[str, Any]) -> list[str]:
-    """Say what was chosen and why, and how it agrees with the reference."""
-    lines = [
-        f"{name}: {choice['value']} ({choice['reason']})"
-        for name, choice in record["choices"].items()
-    ]
-    return [printable(line) for line in [*lines, f"parity: {parity_line(record['parity'])}"]]
-
-
-METHODS = {"rogan_gladen": "corrected for the model's errors", "wilson": "Wilson"}
-
-
-def slide_table(run: Mapping[str, Any], slides: Sequence[Mapping[str, Any]]) -> Table:
+def slide_table(run: RunRecord, slides: Sequence[Mapping[str, Any]]) -> Table:
     """Draw the slides: cells, bad cells, share positive with its interval, why to look."""
-    model = run["model"]
-    positive = model["positive"] and class_words(model["positive"], model["display_names"])
-    method = "rogan_gladen" if run["trust"]["available"] else "wilson"
+    model = run.model
+    positive = model.positive and class_words(model.positive, model.display_names)
+    method = "rogan_gladen" if run.trust.available else "wilson"
     table = Table(title_justify="left", title=_slides(len(slides)), header_style="bold")
     table.add_column("slide", overflow="fold")
     table.add_column("cells", justify="right")
@@ -84,17 +74,6 @@ def _share(row: Mapping[str, Any], method: str) -> str:
     share = "unknown" if row[name] is None else f"{row[name]:.1%}"
     low, high = (row[f"fraction_positive_{method}95_{end}"] for end in ("low", "high"))
     return f"{share} ({low:.1%} to {high:.1%})"
-
-
-def parity_line(verdict: Mapping[str, Any]) -> str:
-    """Say it in a line."""
-    if verdict["verdict"] != "agrees":
-        return f"{verdict['verdict']}, {verdict['why']}"
-    scores = verdict["scores"]
-    return (
-        f"agrees with FP32 PyTorch on {scores['cells']} of your cells, probabilities to "
-        f"{scores['max_dp']:.2g}, {scores['flips']} labels flipped"
-    )
 
 
 class BarWatch:
@@ -133,7 +112,7 @@ class BarWatch:
 
     def begun(self, job: Job) -> None:
         """Say what was chosen; start counting from what is already done."""
-        for line in choice_lines(job.record):
+        for line in job.record.choice_lines:
             self._say(line)
         self._progress.reset(
             self._task,
@@ -187,7 +166,7 @@ class LineWatch:
 
     def begun(self, job: Job) -> None:
         """Say what was chosen."""
-        for line in choice_lines(job.record):
+        for line in job.record.choice_lines:
             self._say(line)
         self._total, self._done, self._bad = len(job.plan), job.cells_done, job.bad_done
         self._start = self._last = self._now = time.monotonic()

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from engines.sources.slide_rule import SlideRule
     from screen.options import RunOptions
+    from screen.results.run_record import RunRecord
 
 __all__ = ["run"]
 
@@ -181,15 +182,16 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
             pass
     written = made_report(results=asked.out) if and_report else None
     results = ResultsFolder(asked.out)
-    record, slides = results.read_run() or {}, results.read_slides()
+    record, slides = results.read_run(), results.read_slides()
+    assert record is not None
+    assert record.counts is not None
     if as_json:
-        click.echo(json.dumps({**record, "slides": slides}, ensure_ascii=False))
+        click.echo(json.dumps({**record.to_json(), "slides": slides}, ensure_ascii=False))
     elif not quiet:
         _print_summary(asked, record, slides)
         if written:
             click.echo(f"  {report_line(written)}")
-    bad = record["counts"]["cells"] - record["counts"]["ok"]
-    return BAD_CELLS if fail_on_bad and bad else DONE
+    return BAD_CELLS if fail_on_bad and record.counts.bad else DONE
 
 
 def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
@@ -206,23 +208,24 @@ def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
     return LineWatch(say)
 
 
-def _print_summary(asked: RunOptions, record: dict[str, Any], slides: list[dict[str, Any]]) -> None:
+def _print_summary(asked: RunOptions, record: RunRecord, slides: list[dict[str, Any]]) -> None:
     """Print the slides and where the files are."""
     from screen.cli.progress import slide_table
 
     Console().print(slide_table(record, slides))
-    counts, rate = record["counts"], record["rates"]["end_to_end"]
+    counts, drift, rate = record.counts, record.drift, record.rates.end_to_end
+    assert counts is not None
+    assert drift is not None
     speed = f", {rate:,.1f} cells/s" if rate else ""
-    bad = counts["cells"] - counts["ok"]
-    click.echo(f"{counts['cells']:,} cells, {bad:,} bad{speed}")
-    if counts["unmatched"]:
-        click.echo(f"{counts['unmatched']:,} cells match no slide: they are in (unmatched)")
-    if counts["other_files"]:
-        examples = ", ".join(printable(name) for name in record["source"]["examples"])
-        click.echo(f"{counts['other_files']:,} other files left out, such as {examples}")
-    if record["drift"]["measured"] and record["drift"]["sentence"] not in record["warnings"]:
-        click.echo(record["drift"]["sentence"])
-    for warning in record["warnings"]:
+    click.echo(f"{counts.cells:,} cells, {counts.bad:,} bad{speed}")
+    if counts.unmatched:
+        click.echo(f"{counts.unmatched:,} cells match no slide: they are in (unmatched)")
+    if counts.other_files:
+        examples = ", ".join(printable(name) for name in record.source.examples)
+        click.echo(f"{counts.other_files:,} other files left out, such as {examples}")
+    if drift.measured and drift.sentence not in record.warnings:
+        click.echo(drift.sentence)
+    for warning in record.warnings:
         click.echo(f"Warning: {printable(warning)}")
     for name in ("cells/*.parquet", "slides.parquet", "run.json"):
         click.echo(f"  {printable(str(asked.out / name))}")

@@ -28,12 +28,13 @@ from pyarrow.fs import LocalFileSystem
 
 from engines.errors import ResultsError
 from engines.files import discard_scratch, whole_file
+from screen.results.run_record import AWAY_HINT, RunRecord, read_run_json
+from screen.results.schema import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 __all__ = [
-    "FINGERPRINT_KEY",
     "REPORT_MARK",
     "ResultsFolder",
     "is_report",
@@ -44,10 +45,7 @@ __all__ = [
     "writing",
 ]
 
-FINGERPRINT_KEY = b"slidescreen.fingerprint"
 REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
-RUN_FORMAT = 1
-AWAY_HINT = "move it away, or choose another --out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,24 +120,14 @@ class ResultsFolder:
         finally:
             lock.release()
 
-    def read_run(self) -> dict[str, Any] | None:
+    def read_run(self) -> RunRecord | None:
         """
         Return run.json, or None if there is none.
 
         Raises:
-            ResultsError: If there is one that is not ours.
+            ResultsError: If there is one that is damaged or not ours.
         """
-        try:
-            record: dict[str, Any] = json.loads(self.run_json.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ResultsError(f"cannot read {self.run_json}: {error}", hint=AWAY_HINT) from error
-        if not _is_run_record(record):
-            raise ResultsError(
-                f"{self.run_json} was not written by this version of slidescreen", hint=AWAY_HINT
-            )
-        return record
+        return read_run_json(self.run_json)
 
     def read_slides(self) -> list[dict[str, Any]]:
         """Return slides.parquet, a dictionary per row."""
@@ -147,10 +135,10 @@ class ResultsFolder:
             rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
         return rows
 
-    def write_run(self, record: Mapping[str, Any]) -> None:
+    def write_run(self, record: RunRecord) -> None:
         """Replace run.json."""
         with writing(self.run_json), whole_file(self.run_json) as scratch:
-            text = json.dumps({"format": RUN_FORMAT, **record}, indent=2, ensure_ascii=False)
+            text = json.dumps(record.to_json(), indent=2, ensure_ascii=False)
             scratch.write_text(text + "\n", encoding="utf-8")
 
     def drop_report(self) -> None:
@@ -269,16 +257,6 @@ def _carries_fingerprint(path: Path) -> bool:
         return FINGERPRINT_KEY in (read_footer(path).metadata or {})
     except ResultsError:
         return False
-
-
-def _is_run_record(record: Any) -> bool:
-    """Whether a JSON value is a run.json of this version."""
-    return (
-        isinstance(record, dict)
-        and record.get("format") == RUN_FORMAT
-        and {"fingerprint", "choices", "parity", "rates", "model"} <= record.keys()
-        and "digest" in record["fingerprint"]
-    )
 
 
 def _require_unicode(path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -13,22 +12,20 @@ import numpy as np
 import pyarrow as pa
 
 from engines.cells import OK
-from engines.errors import BundleError, ParityError
+from engines.errors import ParityError
 from engines.uncertainty import positives, probabilities
 from screen.results.folder import write_table
+from screen.results.schema import CODECS_KEY, EVIDENCE_KEY, class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from engines.cells import CellRef, Scores, Shard
     from screen.results.cell_rows import Judge, Judged
+    from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
-    from screen.results.plan import Fingerprint
 
-__all__ = ["CODECS_KEY", "EVIDENCE_KEY", "Commit", "ShardDone", "class_columns"]
-
-CODECS_KEY = b"slidescreen.codecs"
-EVIDENCE_KEY = b"slidescreen.evidence"
+__all__ = ["Commit", "ShardDone"]
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +37,6 @@ class ShardDone:
     index: int
     scored: int
     faults: int
-
-
-def class_columns(classes: Sequence[str]) -> list[str]:
-    """
-    Return what each class is called in column names.
-
-    Raises:
-        BundleError: If two classes would share a name; databases ignore case.
-    """
-    names = [re.sub(r"\W", "_", name, flags=re.ASCII) for name in classes]
-    if len({name.lower() for name in names}) != len(names) or not all(names):
-        raise BundleError(
-            f"the classes {list(classes)} cannot be told apart as column names",
-            hint="rename them in the bundle's screening.json",
-        )
-    return names
 
 
 @dataclass(frozen=True, slots=True)

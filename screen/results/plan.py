@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError, SourceError
 from engines.sources.slide_rule import UNMATCHED
-from screen.results.folder import AWAY_HINT, FINGERPRINT_KEY, native_file, write_table
+from screen.results.folder import native_file, write_table
+from screen.results.run_record import AWAY_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping
@@ -27,40 +28,11 @@ if TYPE_CHECKING:
     from engines.sources.slide_rule import SlideRule
     from screen.results.folder import ResultsFolder
 
-__all__ = ["Fingerprint", "Plan", "plan_source", "read_plan"]
+__all__ = ["Plan", "plan_source", "read_plan"]
 
 DIGEST_KEY = b"slidescreen.plan"
 IGNORED_KEY = b"slidescreen.ignored"
 GOLDEN_RATIO = 0.6180339887498949
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fingerprint:
-    """Everything that can change a row of the results; nothing that cannot."""
-
-    source: str
-    bundle: str
-    plan: str
-    slide_rule: str
-    shard_cells: int
-    decoder: str
-    decode_on: str
-    max_pixels: int
-    runtime: str
-    precision: str
-    batch: int
-    coverage: float
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the fields."""
-        text = json.dumps(asdict(self), sort_keys=True, ensure_ascii=True)
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def metadata(self) -> dict[bytes, bytes]:
-        """What marks a table as this run's."""
-        return {FINGERPRINT_KEY: self.digest.encode()}
 
 
 @dataclass(frozen=True)  # no slots: the digest is kept

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from engines.cells import STATUSES
 from engines.uncertainty import probabilities
 from engines.uncertainty.conformal import guaranteed, measured_coverage
 from screen.results.folder import open_results, write_table
+from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustRecord
 from screen.summary.duplicates import duplicate_table
 from screen.summary.slides import repeats_by_slide, summary
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from typing import Any
 
     import numpy as np
     import pyarrow as pa
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle
     from engines.uncertainty.drift import Drift
     from screen.results.cell_rows import Judge
+    from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
-    from screen.results.plan import Fingerprint, Plan
+    from screen.results.plan import Plan
     from screen.summary.flags import Thresholds
 
 __all__ = ["tell", "trust_record"]
@@ -44,89 +46,105 @@ ADVICE = {
 }
 
 
+class Summary(TypedDict):
+    """What the tables come to: the fields of ``RunRecord`` of the same names."""
+
+    counts: Counts
+    flags: Thresholds
+    drift: DriftRecord
+    warnings: tuple[str, ...]
+
+
 def tell(
     results: ResultsFolder,
     plan: Plan,
     fingerprint: Fingerprint,
     judge: Judge,
     thresholds: Thresholds,
-) -> dict[str, Any]:
+) -> Summary:
     """Write duplicates.parquet and slides.parquet; return what run.json says of them."""
     cells = open_results(results.path)
     duplicates = duplicate_table(cells, plan.table)
     write_table(duplicates, results.duplicates, fingerprint.metadata)
     told = summary(cells, judge, thresholds, repeats_by_slide(duplicates))
     write_table(told.slides, results.slides, fingerprint.metadata)
-    counts = _counts(told.slides, plan) | {"duplicates": len(duplicates)}
+    counts = _counts(told.slides, plan, len(duplicates))
     drift = _drift_record(told.drift, judge.bundle)
     return {
         "counts": counts,
-        "flags": asdict(thresholds),
+        "flags": thresholds,
         "drift": drift,
         "warnings": _warnings(counts, drift, judge.bundle),
     }
 
 
-def trust_record(judge: Judge) -> dict[str, Any]:
+def trust_record(judge: Judge) -> TrustRecord:
     """Say what sets and p-values rest on."""
     bundle, trust = judge.bundle, judge.bundle.trust
     if trust is None:
-        return {"available": False, "why": NO_TRUST}
+        return TrustRecord(available=False, why=NO_TRUST)
     held = trust.held_out
     chances = probabilities(held.logits, bundle.temperature)
     measured = measured_coverage(chances, held.truth, held.subjects, judge.coverage)
-    return {
-        "available": True,
-        "why": f"{len(held.truth)} held-out cells of {len(set(held.subjects.tolist()))} subjects",
-        "coverage": judge.coverage,
-        "classes": {
-            name: _class_record(held.subjects[held.truth == number], rate, judge.coverage)
+    return TrustRecord(
+        available=True,
+        why=f"{len(held.truth)} held-out cells of {len(set(held.subjects.tolist()))} subjects",
+        coverage=judge.coverage,
+        classes={
+            name: _class_coverage(held.subjects[held.truth == number], rate, judge.coverage)
             for number, (name, rate) in enumerate(zip(bundle.classes, measured, strict=True))
         },
-        "ood": "Mahalanobis distance of pooled features from the nearest class of training cells",
-    }
+        ood="Mahalanobis distance of pooled features from the nearest class of training cells",
+    )
 
 
-def _class_record(
+def _class_coverage(
     subjects: np.ndarray[Any, Any], measured: float | None, coverage: float
-) -> dict[str, Any]:
-    """Say on how much the sets of one class rest."""
+) -> ClassCoverage:
+    """Count the held-out cells of one class, given whose each of them is."""
     people = len(set(subjects.tolist()))
-    return {
-        "cells": len(subjects),
-        "subjects": people,
-        "measured": measured,
-        "guaranteed": guaranteed(coverage, people),
-    }
+    return ClassCoverage(
+        cells=len(subjects),
+        subjects=people,
+        measured=measured,
+        guaranteed=guaranteed(coverage, people),
+    )
 
 
-def _counts(slides: pa.Table, plan: Plan) -> dict[str, int | None]:
+def _counts(slides: pa.Table, plan: Plan, duplicates: int) -> Counts:
     """Add up the slides."""
-    total = {name: slides[name].to_pylist() for name in slides.column_names}
-    counts: dict[str, int | None] = {"cells": len(plan), "slides": len(slides)}
-    counts |= {status: sum(total[f"n_{status}"]) for status in STATUSES}
-    counts |= {"unmatched": plan.unmatched, "other_files": plan.ignored}
-    for name in ("abstained", "out_of_distribution"):
-        values = total[f"n_{name}"]
-        counts[name] = None if None in values else sum(values)
-    return counts | {"flagged": sum(total["flagged"])}
+    statuses = {status: _total(slides, f"n_{status}") or 0 for status in STATUSES}
+    return Counts(
+        cells=len(plan),
+        slides=len(slides),
+        **statuses,
+        unmatched=plan.unmatched,
+        other_files=plan.ignored,
+        abstained=_total(slides, "n_abstained"),
+        out_of_distribution=_total(slides, "n_out_of_distribution"),
+        flagged=sum(slides["flagged"].to_pylist()),
+        duplicates=duplicates,
+    )
 
 
-def _drift_record(drift: Drift | None, bundle: ModelBundle) -> dict[str, Any]:
+def _total(slides: pa.Table, name: str) -> int | None:
+    """Sum a column of slides; None where one of them has no value."""
+    values = slides[name].to_pylist()
+    return None if None in values else sum(values)
+
+
+def _drift_record(drift: Drift | None, bundle: ModelBundle) -> DriftRecord:
     """Say it in numbers and in a sentence."""
     if drift is None:
         why = NO_TRUST if bundle.trust is None else "no cell was scored"
-        nothing = dict.fromkeys(("value", "features", "colour", "p"))
-        sentence = f"Drift was not measured: {why}."
-        return {
-            "measured": False,
-            **nothing,
-            "slides": 0,
-            "verdict": "not measured",
-            "sentence": sentence,
-        }
-    numbers = {"value": drift.value, **asdict(drift), "verdict": drift.verdict}
-    return {"measured": True, **numbers, "sentence": _sentence(drift)}
+        return DriftRecord(measured=False, sentence=f"Drift was not measured: {why}.")
+    return DriftRecord(
+        measured=True,
+        value=drift.value,
+        **asdict(drift),
+        verdict=drift.verdict,
+        sentence=_sentence(drift),
+    )
 
 
 def _sentence(drift: Drift) -> str:
@@ -139,20 +157,17 @@ def _sentence(drift: Drift) -> str:
     )
 
 
-def _warnings(
-    counts: Mapping[str, int | None], drift: Mapping[str, Any], bundle: ModelBundle
-) -> list[str]:
+def _warnings(counts: Counts, drift: DriftRecord, bundle: ModelBundle) -> tuple[str, ...]:
     """Say what a reader must know before reading any score."""
     warnings = []
-    if drift["verdict"] in ("differs from training", "out of its depth"):
-        warnings.append(drift["sentence"])
+    if drift.verdict in ("differs from training", "out of its depth"):
+        warnings.append(drift.sentence)
     if bundle.trust is None:
         warnings.append(f"{NO_TRUST[0].upper()}{NO_TRUST[1:]}.")
-    scored = counts["ok"] or 0
-    for name, text in (
-        ("abstained", "the model abstains: more than one class, or none, is plausible"),
-        ("out_of_distribution", "nothing like it was among the training cells"),
+    for number, text in (
+        (counts.abstained, "the model abstains: more than one class, or none, is plausible"),
+        (counts.out_of_distribution, "nothing like it was among the training cells"),
     ):
-        if (counts[name] or 0) > scored / 2:
-            warnings.append(f"For {counts[name]:,} of {scored:,} scored cells {text}.")
-    return warnings
+        if number is not None and number > counts.ok / 2:
+            warnings.append(f"For {number:,} of {counts.ok:,} scored cells {text}.")
+    return tuple(warnings)

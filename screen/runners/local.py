@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from engines.models.bundle import ModelBundle
 from engines.sources import open_source
 from screen.results.folder import ResultsFolder
-from screen.results.parts import Commit, class_columns
+from screen.results.parts import Commit
+from screen.results.schema import class_columns
 from screen.runners.start import begin
 
 if TYPE_CHECKING:

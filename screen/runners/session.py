@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
-from screen.results.folder import AWAY_HINT, FINGERPRINT_KEY, ResultsFolder, read_footer
-from screen.results.parts import CODECS_KEY
+from screen.results.folder import ResultsFolder, read_footer
+from screen.results.run_record import AWAY_HINT, RunRecord, now
+from screen.results.schema import CODECS_KEY, FINGERPRINT_KEY
 from screen.runners.finish import tell
 
 if TYPE_CHECKING:
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
     from engines.cells import Shard
     from screen.results.cell_rows import Judge
-    from screen.results.plan import Fingerprint, Plan
+    from screen.results.fingerprint import Fingerprint
+    from screen.results.plan import Plan
     from screen.runners.startup_check import Stages
     from screen.summary.flags import Thresholds
 
-__all__ = ["Job", "Part", "committed_parts", "now"]
+__all__ = ["Job", "Part", "committed_parts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Job:
     fingerprint: Fingerprint
     done: Mapping[int, Part]
     stages: Stages | None
-    record: dict[str, Any]
+    record: RunRecord
 
     @property
     def cells_done(self) -> int:
@@ -85,18 +86,25 @@ class Job:
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
         """
-        told = tell(self.results, self.plan, self.fingerprint, self.judge, self.thresholds)
-        if any(self.record.get(name) != value for name, value in told.items()):
+        summary = tell(self.results, self.plan, self.fingerprint, self.judge, self.thresholds)
+        told = replace(self.record, **summary)
+        if told != self.record:
             self.results.drop_report()
-        self.record.update(told)
         decoded_by: Counter[str] = Counter()
         for part in committed_parts(self.results, self.plan, self.fingerprint).values():
             decoded_by.update(part.codecs)
-        self.record.update(state="done", decoded_by=dict(decoded_by))
+        rates, finished = told.rates, told.finished
         if cells:
-            self.record["rates"] = {**self.record["rates"], "end_to_end": cells / seconds}
-        self.record["finished"] = (not cells and self.record["finished"]) or now()
-        self.results.write_run(self.record)
+            rates, finished = replace(rates, end_to_end=cells / seconds), None
+        self.results.write_run(
+            replace(
+                told,
+                state="done",
+                decoded_by=dict(decoded_by),
+                rates=rates,
+                finished=finished or now(),
+            )
+        )
 
 
 def committed_parts(
@@ -117,8 +125,3 @@ def committed_parts(
             raise ResultsError(f"{path} is not a part of this run", hint=AWAY_HINT)
         parts[expected[path]] = Part(footer.num_rows, json.loads(metadata[CODECS_KEY]))
     return parts
-
-
-def now() -> str:
-    """Return the time, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from os import fsencode
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
-from engines.hardware.machine import machine
-from engines.sources.folder import escaped
+from engines.hardware.machine import package_versions, this_machine
 from screen.options import RunOptions, Settings, settle
 from screen.results.cell_rows import Judge
+from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder, writing
-from screen.results.plan import Fingerprint, Plan, plan_source, read_plan
+from screen.results.plan import Plan, plan_source, read_plan
+from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
 from screen.runners.finish import trust_record
-from screen.runners.session import Job, committed_parts, now
+from screen.runners.session import Job, committed_parts
 from screen.runners.startup_check import Opener, Stages
 
 if TYPE_CHECKING:
@@ -90,24 +90,28 @@ class Beginning:
             record=record,
         )
 
-    def again(self, earlier: dict[str, Any]) -> Job:
+    def again(self, earlier: RunRecord) -> Job:
         """Check that this is the same run, and find what is left of it."""
-        settings = Settings.from_record(earlier["choices"])
+        settings = earlier.choices
         if contradiction := settings.contradiction(self.options):
             raise _other_run(self.results, *contradiction)
         plan = read_plan(self.results)
         fingerprint = self._fingerprint(plan, settings)
-        _refuse_difference(earlier["fingerprint"], fingerprint, self.results)
+        _refuse_difference(earlier.fingerprint, fingerprint, self.results)
         done = committed_parts(self.results, plan, fingerprint)
         stages = None
         if len(done) < plan.shard_count:
             stages = self._stages_again(plan, settings.again(self.options), earlier)
-            earlier |= {"choices": stages.settings.record(), "parity": stages.verdict}
-            earlier |= {"engine": stages.runtime.version, "decoder": stages.decoder.version}
-            earlier |= {
-                "rates": {**earlier["rates"], **stages.rates},
-                **machine(),
-            }
+            earlier = replace(
+                earlier,
+                choices=stages.settings,
+                parity=stages.parity,
+                decoder=stages.decoder.version,
+                runtime=stages.runtime.version,
+                rates=replace(stages.rates, end_to_end=earlier.rates.end_to_end),
+                machine=this_machine(),
+                versions=package_versions(),
+            )
             self.results.write_run(earlier)
         return Job(
             results=self.results,
@@ -120,13 +124,13 @@ class Beginning:
             record=earlier,
         )
 
-    def _stages_again(self, plan: Plan, settings: Settings, earlier: dict[str, Any]) -> Stages:
+    def _stages_again(self, plan: Plan, settings: Settings, earlier: RunRecord) -> Stages:
         """Open stages; a verdict measured on this machine with these versions still holds."""
-        verdict = earlier["parity"]
-        same = all(verdict.get(key) == value for key, value in machine().items())
-        if same and verdict["verdict"] == "agrees":
-            stages = self._opener(plan).reopen(settings, verdict, earlier["rates"])
-            if stages.runtime.version == earlier["engine"]:
+        measured = earlier.parity
+        here = (this_machine(), package_versions())
+        if measured.verdict == "agrees" and (measured.machine, measured.versions) == here:
+            stages = self._opener(plan).reopen(settings, measured, earlier.rates)
+            if stages.runtime.version == earlier.runtime:
                 return stages
         return self._opener(plan).open(settings, may_fall_back=False)
 
@@ -151,33 +155,31 @@ class Beginning:
             coverage=self.options.coverage,
         )
 
-    def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> dict[str, Any]:
+    def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> RunRecord:
         """Return run.json as it stands when streaming starts."""
-        return {
-            "state": "running",
-            "fingerprint": {"digest": fingerprint.digest, **asdict(fingerprint)},
-            "choices": stages.settings.record(),
-            "model": _model_record(self.bundle),
-            "decoder": stages.decoder.version,
-            "engine": stages.runtime.version,
-            "parity": stages.verdict,
-            "rates": {**stages.rates, "end_to_end": None},
-            "source": {"other_files": plan.ignored, "examples": list(plan.examples)},
-            "trust": trust_record(self._judge),
-            "flags": asdict(self.options.thresholds),
-            "drift": None,
-            "warnings": [],
-            "started": now(),
-            "finished": None,
-            **machine(),
-        }
+        return RunRecord(
+            fingerprint=fingerprint,
+            choices=stages.settings,
+            model=ModelRecord.of(self.bundle),
+            decoder=stages.decoder.version,
+            runtime=stages.runtime.version,
+            parity=stages.parity,
+            rates=stages.rates,
+            source=SourceRecord(other_files=plan.ignored, examples=plan.examples),
+            trust=trust_record(self._judge),
+            flags=self.options.thresholds,
+            started=now(),
+            machine=this_machine(),
+            versions=package_versions(),
+        )
 
 
-def _refuse_difference(earlier: dict[str, Any], asked: Fingerprint, results: ResultsFolder) -> None:
+def _refuse_difference(earlier: Fingerprint, asked: Fingerprint, results: ResultsFolder) -> None:
     """Raise ResultsError, naming what differs, unless this is the run that began here."""
     for name, value in asdict(asked).items():
-        if earlier.get(name) != value:
-            raise _other_run(results, name, earlier.get(name), value)
+        begun = getattr(earlier, name)
+        if begun != value:
+            raise _other_run(results, name, begun, value)
 
 
 def _other_run(results: ResultsFolder, name: str, begun: Any, asked: Any) -> ResultsError:
@@ -186,23 +188,3 @@ def _other_run(results: ResultsFolder, name: str, begun: Any, asked: Any) -> Res
         f"{results.path} was begun with {name} {begun}, not {asked}",
         hint="choose a new --out, or pass --restart to discard it",
     )
-
-
-def _model_record(bundle: ModelBundle) -> dict[str, Any]:
-    """Say which model, in full."""
-    return {
-        "sha256": bundle.sha256,
-        "folder": escaped(fsencode(bundle.folder)),
-        "architecture": bundle.architecture,
-        "classes": list(bundle.classes),
-        "display_names": dict(bundle.display_names),
-        "positive": bundle.positive,
-        "threshold": bundle.threshold,
-        "temperature": bundle.temperature,
-        "input": {
-            "height": bundle.input.height,
-            "width": bundle.input.width,
-            "fit": bundle.input.fit,
-        },
-        "data": dict(bundle.data),
-    }

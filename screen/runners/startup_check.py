@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from engines.backends import open_decoder, open_runtime
 from engines.cells import Shard
 from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError, ParityError
-from engines.hardware.machine import machine
+from engines.hardware.machine import package_versions, this_machine
 from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME
 from engines.runtime.base import RuntimeOptions
+from screen.results.run_record import ParityRecord, Rates
 from screen.runners.fallback import in_float32, next_decoder, next_runtime
 
 if TYPE_CHECKING:
@@ -46,15 +47,15 @@ class Stages:
         decoder: Ready to stream.
         runtime: Likewise.
         settings: As settled, with the precision that holds.
-        verdict: What run.json says of parity.
+        parity: How they agree with the reference.
         rates: Cells per second of each stage alone, on the sample.
     """
 
     decoder: Decoder
     runtime: Runtime
     settings: Settings
-    verdict: dict[str, Any]
-    rates: dict[str, float | None]
+    parity: ParityRecord
+    rates: Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +83,44 @@ class Opener:
             settings, may_fall_back=may_fall_back
         )
         if not batches:
-            verdict = {
-                "verdict": "not measured",
-                "why": "no cell could be decoded",
-                **machine(),
-            }
-            unknown = {"decode": None, "engine": None}
+            agreement = ParityRecord(
+                verdict="not measured",
+                why="no cell could be decoded",
+                machine=this_machine(),
+                versions=package_versions(),
+            )
+            unknown = Rates(decode=None, runtime=None)
             runtime, settings = self._working_runtime(settings, (), may_fall_back=may_fall_back)
-            return self._stages(settings, verdict, unknown, decoder, runtime)
-        runtime, settings, scores, engine = self._agreeing_runtime(
+            return self._stages(settings, agreement, unknown, decoder, runtime)
+        runtime, settings, scores, rate = self._agreeing_runtime(
             settings, batches, may_fall_back=may_fall_back
         )
-        verdict = {
-            "verdict": "agrees",
-            "pixels": asdict(pixels) if pixels else None,
-            "scores": asdict(scores),
-            **machine(),
-        }
-        rates = {"decode": _decode_rate(decoder, batches), "engine": engine}
-        return self._stages(settings, verdict, rates, decoder, runtime)
+        agreement = ParityRecord(
+            verdict="agrees",
+            pixels=pixels,
+            scores=scores,
+            machine=this_machine(),
+            versions=package_versions(),
+        )
+        rates = Rates(decode=_decode_rate(decoder, batches), runtime=rate)
+        return self._stages(settings, agreement, rates, decoder, runtime)
 
-    def reopen(self, settings: Settings, verdict: dict[str, Any], rates: dict[str, Any]) -> Stages:
-        """Open stages whose verdict an earlier start of this run measured on this machine."""
+    def reopen(self, settings: Settings, measured: ParityRecord, rates: Rates) -> Stages:
+        """Open stages whose parity an earlier start of this run measured on this machine."""
         decoder = self._decoder(settings.decoder.value, settings)
-        return self._stages(settings, verdict, rates, decoder, self._runtime(settings))
+        return self._stages(settings, measured, rates, decoder, self._runtime(settings))
 
     @staticmethod
     def _stages(
         settings: Settings,
-        verdict: dict[str, Any],
-        rates: dict[str, Any],
+        agreement: ParityRecord,
+        rates: Rates,
         decoder: Decoder,
         runtime: Runtime,
     ) -> Stages:
         """Put stages together."""
         return Stages(
-            decoder=decoder, runtime=runtime, settings=settings, verdict=verdict, rates=rates
+            decoder=decoder, runtime=runtime, settings=settings, parity=agreement, rates=rates
         )
 
     def _agreeing_decoder(

@@ -14,7 +14,7 @@ from engines.uncertainty import positives, probabilities
 from engines.uncertainty.conformal import abstentions
 from engines.uncertainty.drift import Drift, usual_means
 from engines.uncertainty.prevalence import ErrorRates
-from screen.results.parts import class_columns
+from screen.results.schema import class_columns
 from screen.summary.flags import Thresholds, flags
 from screen.summary.top_cells import TopCells
 from screen.summary.totals import needed, summed, sums

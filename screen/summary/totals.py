@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.cells import STATUSES
-from screen.results.parts import class_columns
+from screen.results.schema import class_columns
 
 if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle

@@ -13,15 +13,17 @@ import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
 from screen.results.folder import (
-    FINGERPRINT_KEY,
     ResultsFolder,
     native_file,
     open_results,
     read_footer,
 )
+from screen.results.schema import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from screen.results.run_record import RunRecord
 
 __all__ = ["AGAIN_HINT", "CellRows", "require_mark"]
 
@@ -45,7 +47,7 @@ class CellRows:
     schema: pa.Schema
 
     @classmethod
-    def of(cls, results: ResultsFolder, record: dict[str, Any]) -> CellRows:
+    def of(cls, results: ResultsFolder, record: RunRecord) -> CellRows:
         """
         Open the parts that run.json speaks of.
 
@@ -58,10 +60,10 @@ class CellRows:
         for part, footer in zip(parts, footers, strict=True):
             require_mark(part, footer.metadata, record)
         starts = np.cumsum([0, *(footer.num_rows for footer in footers)]).tolist()
-        if starts[-1] != record["counts"]["cells"]:
+        counted = record.counts.cells if record.counts else 0
+        if starts[-1] != counted:
             raise ResultsError(
-                f"{results.path} holds {starts[-1]:,} cells, its run.json counts "
-                f"{record['counts']['cells']:,}",
+                f"{results.path} holds {starts[-1]:,} cells, its run.json counts {counted:,}",
                 hint=AGAIN_HINT,
             )
         return cls(parts, tuple(starts), data.schema)
@@ -92,14 +94,14 @@ class CellRows:
                     yield batch.take(pa.array(here - first))
 
 
-def require_mark(table: Path, metadata: Any, record: dict[str, Any]) -> None:
+def require_mark(table: Path, metadata: Any, record: RunRecord) -> None:
     """
     Refuse a table of another run.
 
     Raises:
         ResultsError: If its mark is not that of run.json.
     """
-    mark = record["fingerprint"]["digest"].encode()
+    mark = record.fingerprint.digest.encode()
     if (metadata or {}).get(FINGERPRINT_KEY) != mark:
         raise ResultsError(
             f"{table} does not belong to the run that run.json speaks of",

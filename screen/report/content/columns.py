@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from engines.models.bundle import ModelInput
 from engines.sources.names import class_words
-from screen.results.parts import EVIDENCE_KEY, class_columns
+from screen.results.schema import EVIDENCE_KEY, class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     import pyarrow as pa
 
+    from engines.models.bundle import ModelInput
+    from screen.results.run_record import RunRecord
+
 __all__ = ["QUALITY", "Fields"]
 
 QUALITY = ("focus", "exposure", "clipped", "foreground", "stain_shift")
-NO_COLOUR = (0.5, 0.5, 0.5)  # what a ModelInput must have and a rectangle does not depend on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class Fields:
         threshold: The probability from which it is called, or None.
         present: The columns of a cell.
         evidence: Height and width of an evidence map, in places; None if there is none.
-        input: How a crop became the model's input; None in results older than this record.
-        ood_level: A cell with a p-value up to this is out of distribution; None without trust data.
+        input: How a crop became the model's input.
+        ood_level: A cell with a p-value up to this is out of distribution.
     """
 
     classes: tuple[str, ...]
@@ -43,23 +44,23 @@ class Fields:
     threshold: float | None
     present: frozenset[str]
     evidence: tuple[int, int] | None
-    input: ModelInput | None
-    ood_level: float | None
+    input: ModelInput
+    ood_level: float
 
     @classmethod
-    def of(cls, record: Mapping[str, Any], schema: pa.Schema) -> Fields:
+    def of(cls, record: RunRecord, schema: pa.Schema) -> Fields:
         """Read them from run.json and the parts' schema."""
-        model = record["model"]
+        model = record.model
         present = frozenset(schema.names)
         return cls(
-            classes=tuple(model["classes"]),
-            display_names=model["display_names"],
-            positive=model["positive"],
-            threshold=model["threshold"],
+            classes=model.classes,
+            display_names=model.display_names,
+            positive=model.positive,
+            threshold=model.threshold,
             present=present,
             evidence=_evidence_shape(schema) if "evidence" in present else None,
-            input=_model_input(model.get("input")),
-            ood_level=record.get("flags", {}).get("ood_level"),
+            input=model.input,
+            ood_level=record.flags.ood_level,
         )
 
     @property
@@ -93,16 +94,3 @@ def _evidence_shape(schema: pa.Schema) -> tuple[int, int] | None:
         return None
     shape: dict[str, int] = json.loads(said)
     return shape["height"], shape["width"]
-
-
-def _model_input(said: Mapping[str, Any] | None) -> ModelInput | None:
-    """Return the geometry of the model's input."""
-    if said is None:
-        return None
-    return ModelInput(
-        height=said["height"],
-        width=said["width"],
-        fit=said["fit"],
-        mean=NO_COLOUR,
-        std=NO_COLOUR,
-    )

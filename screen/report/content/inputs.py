@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
     from screen.results.folder import ResultsFolder
+    from screen.results.run_record import RunRecord
 
 __all__ = ["MOST_SLIDES", "Material", "gather"]
 
@@ -50,7 +51,7 @@ class Material:
         labels: How the labels were named; None if there are none.
     """
 
-    record: Mapping[str, Any]
+    record: RunRecord
     fields: Fields
     slides: Sequence[Mapping[str, Any]]
     rows: Sequence[SlideRow]
@@ -101,7 +102,7 @@ def gather(results: ResultsFolder, labels: str | None) -> Material:
     )
 
 
-def _done_record(results: ResultsFolder) -> dict[str, Any]:
+def _done_record(results: ResultsFolder) -> RunRecord:
     """Return run.json of a run that has ended, its slides being of that run."""
     record = results.read_run()
     if record is None:
@@ -109,7 +110,7 @@ def _done_record(results: ResultsFolder) -> dict[str, Any]:
             f"{results.path} holds no results",
             hint="name a folder that slidescreen run has written to",
         )
-    if record.get("state") != "done" or not results.slides.exists():
+    if record.state != "done" or not results.slides.exists():
         raise ResultsError(f"the run in {results.path} has not ended", hint=AGAIN_HINT)
     require_mark(results.slides, read_footer(results.slides).metadata, record)
     return record

@@ -131,7 +131,7 @@ def _add_leaders(leaders: dict[str, Leaders], block: _Block) -> None:
     }
     if block.fields.positive is not None:
         values["suspicious"] = block.chance_N
-    if "ood_score" in block.fields.present and block.fields.ood_level is not None:
+    if "ood_score" in block.fields.present:
         values["strange"] = block.numbers("ood_score")
     for name, value_N in values.items():
         leaders[name].add(block.slide_N, value_N, block.row_N)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.cells import OK, STATUSES
 from screen.report.formatting import count, percent, plural, shown
-from screen.results.parts import class_columns
+from screen.results.schema import class_columns
 from screen.summary.flags import flag_words
 
 if TYPE_CHECKING:

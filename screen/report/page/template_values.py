@@ -14,10 +14,9 @@ from screen.report.page.run_facts import run_facts, run_line
 from screen.report.page.wording import Pictures, shown_sentence, tiles, warnings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from screen.report.content.accuracy import Judged
     from screen.report.content.inputs import Material
+    from screen.results.run_record import RunRecord
 
 __all__ = ["page_values"]
 
@@ -42,10 +41,10 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
     """Return every value of the template."""
     record, fields, rows = material.record, material.fields, material.rows
     return {
-        "source": shown(record["fingerprint"]["source"].rstrip("/").rpartition("/")[2] or "/"),
-        "digest": record["fingerprint"]["digest"],
-        "finished": moment(record["finished"]),
-        "version": record["versions"]["slidescreen"],
+        "source": shown(record.fingerprint.source.rstrip("/").rpartition("/")[2] or "/"),
+        "digest": record.fingerprint.digest,
+        "finished": moment(record.finished or ""),
+        "version": record.versions["slidescreen"],
         "positive": fields.positive_words or None,
         "threshold": fields.threshold,
         "tiles": tiles(record, rows, fields),
@@ -59,7 +58,7 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
         "has_trust": any(row.abstained is not None for row in rows),
         "has_copies": any(row.duplicates for row in rows),
         "method": METHODS[interval_method(material.slides)],
-        "flag_fraction": record.get("flags", {}).get("fraction"),
+        "flag_fraction": record.flags.fraction,
         "shown_cells": _shown_cells(material, pictures),
         "qualities": _qualities(material),
         "sampled": _sampled(material),
@@ -67,15 +66,15 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
     }
 
 
-def _drift(record: Mapping[str, Any]) -> dict[str, str] | None:
+def _drift(record: RunRecord) -> dict[str, str] | None:
     """Return the verdict on the run as a whole, and the sentence that explains it."""
-    drift = record.get("drift")
-    if not drift or (not drift["measured"] and record.get("warnings")):
+    drift = record.drift
+    if drift is None or (not drift.measured and record.warnings):
         return None
     return {
-        "verdict": shown_sentence(drift["verdict"]),
-        "sentence": shown_sentence(drift["sentence"]),
-        "level": {"like training": "good", "not measured": "none"}.get(drift["verdict"], "bad"),
+        "verdict": shown_sentence(drift.verdict),
+        "sentence": shown_sentence(drift.sentence),
+        "level": {"like training": "good", "not measured": "none"}.get(drift.verdict, "bad"),
     }
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from screen.cli.progress import parity_line
 from screen.report.formatting import count, p_value, percent, plural, shown
 
 if TYPE_CHECKING:
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
     from screen.report.content.columns import Fields
     from screen.report.content.slide_rows import SlideRow
+    from screen.results.run_record import RunRecord
 
 __all__ = ["Pictures", "Tile", "cell_lines", "gallery_words", "shown_sentence", "tiles", "warnings"]
 
@@ -21,10 +21,6 @@ GALLERY_TITLES = {
     "uncertain": "Most uncertain",
     "strange": "Least like the training cells",
 }
-OLD_RESULTS = (
-    "These results were written by an earlier version: they say nothing of uncertainty, of cells "
-    "unlike the training data, or of where the model looked. Screen again to get these."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +59,7 @@ class Pictures:
         return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
 
 
-def tiles(record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields) -> list[Tile]:
+def tiles(record: RunRecord, slides: Sequence[SlideRow], fields: Fields) -> list[Tile]:
     """Return the verdict in numbers."""
     cells = sum(row.cells for row in slides)
     scored = sum(row.scored for row in slides)
@@ -80,16 +76,13 @@ def tiles(record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields)
     return found
 
 
-def _trust_tiles(
-    record: Mapping[str, Any], slides: Sequence[SlideRow], scored: int
-) -> Iterator[Tile]:
+def _trust_tiles(record: RunRecord, slides: Sequence[SlideRow], scored: int) -> Iterator[Tile]:
     """Yield what is known of doubt."""
-    coverage = record["fingerprint"].get("coverage")
     for title, numbers, why in (
         (
             "Left open by the model",
             [row.abstained for row in slides],
-            "" if coverage is None else f", at {coverage:.0%} coverage",
+            f", at {record.fingerprint.coverage:.0%} coverage",
         ),
         ("Out of distribution", [row.strange for row in slides], ""),
     ):
@@ -100,11 +93,11 @@ def _trust_tiles(
 
 
 def warnings(
-    record: Mapping[str, Any], slides: Sequence[SlideRow], fields: Fields, pictures: Pictures
+    record: RunRecord, slides: Sequence[SlideRow], fields: Fields, pictures: Pictures
 ) -> list[str]:
     """Return what a reader must know first, a sentence or two each."""
-    drift = (record.get("drift") or {}).get("sentence")  # has a place of its own
-    said = [text for text in record.get("warnings") or () if text != drift]
+    drift = record.drift.sentence if record.drift else ""  # has a place of its own
+    said = [text for text in record.warnings if text != drift]
     said.extend(_run_warnings(record, fields))
     unscored = sum(row.unscored for row in slides)
     if unscored:
@@ -127,28 +120,24 @@ def shown_sentence(text: str) -> str:
     return " ".join(shown(word) for word in text.split())
 
 
-def _run_warnings(record: Mapping[str, Any], fields: Fields) -> Iterator[str]:
+def _run_warnings(record: RunRecord, fields: Fields) -> Iterator[str]:
     """Yield what is to be said of the run as a whole."""
-    verdict = record["parity"]
-    if verdict["verdict"] != "agrees":
-        yield f"What ran was not held against the reference: {parity_line(verdict)}."
-    trust = record.get("trust")
-    if trust is None:
-        yield OLD_RESULTS
-    elif not trust["available"] and not record.get("warnings"):
-        yield f"No uncertainty and no distance from the training data: {trust['why']}"
+    if record.parity.verdict != "agrees":
+        yield f"What ran was not held against the reference: {record.parity}."
+    if not record.trust.available and not record.warnings:
+        yield f"No uncertainty and no distance from the training data: {record.trust.why}"
     if fields.positive is None:
         yield "This model names no class that it looks for: no cell is called, no slide rated."
-    unmatched = record["counts"].get("unmatched")
+    unmatched = record.counts.unmatched if record.counts else 0
     if unmatched:
         yield f"In the slide (unmatched): {plural(unmatched, 'cell')} whose name fits no slide."
 
 
-def _picture_warnings(record: Mapping[str, Any], pictures: Pictures) -> Iterator[str]:
+def _picture_warnings(record: RunRecord, pictures: Pictures) -> Iterator[str]:
     """Yield why cells are shown without a picture."""
     if pictures.folder_gone:
         yield (
-            f"The folder of cells, {record['fingerprint']['source']}, is not there (any more): "
+            f"The folder of cells, {record.fingerprint.source}, is not there (any more): "
             "cells are listed without pictures. If it was moved, pass --source."
         )
         return
@@ -170,7 +159,7 @@ def gallery_words(fields: Fields) -> list[dict[str, str]]:
         if fields.threshold is not None
         else "The two likeliest classes are nearly even."
     )
-    level = "" if fields.ood_level is None else f" at p ≤ {fields.ood_level:g}"
+    level = f" at p ≤ {fields.ood_level:g}"
     words = {
         "suspicious": f"Highest probability of {named}.",
         "uncertain": near,
@@ -178,8 +167,6 @@ def gallery_words(fields: Fields) -> list[dict[str, str]]:
     }
     if fields.positive is None:
         del words["suspicious"]
-    if fields.ood_level is None:
-        del words["strange"]
     return [{"key": key, "title": GALLERY_TITLES[key], "text": text} for key, text in words.items()]
 
 
@@ -193,7 +180,7 @@ def cell_lines(
         names = " or ".join(map(fields.words, options))
         lines.append(f"open: {names}" if names else "open: fits no class")
     p = cell.get("ood_p")
-    if p is not None and fields.ood_level is not None and p <= fields.ood_level:
+    if p is not None and p <= fields.ood_level:
         lines.append(f"out of distribution, {p_value(p)}")
     if label is not None:
         lines.append(f"labelled {fields.words(label)}")

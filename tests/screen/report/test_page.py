@@ -184,7 +184,6 @@ def test_the_policy_allows_exactly_the_scripts_that_are_there(reported, drawn_ce
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({"old": True}, "written by an earlier version"),
         ({"trust": False}, "No uncertainty and no distance from the training data"),
     ],
 )
@@ -197,13 +196,6 @@ def test_what_is_not_known_is_said(reported, drawn_cells, data, made, said):
     assert "No plot of distance from training" in page
     assert "strange" not in [words["key"] for words in data(page)["galleries"]]
     assert all(each["image"] for each in data(page)["cells"])
-
-
-def test_results_older_than_the_geometry_show_no_overlay(reported, drawn_cells, data):
-    """A map that may lie elsewhere is worse than none."""
-    page = data(reported(drawn_cells, old=True))
-
-    assert all("map" not in each and not each["box"] for each in page["cells"])
 
 
 def test_labels_add_what_they_tell(reported, drawn_cells, tmp_path):

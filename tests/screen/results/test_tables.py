@@ -17,9 +17,11 @@ from engines.errors import BundleError, ParityError, ResultsError, SourceError
 from engines.sources.base import Listing
 from engines.sources.slide_rule import SlideRule
 from screen.results.cell_rows import Judge
+from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder, open_results
-from screen.results.parts import Commit, class_columns, shard_table
-from screen.results.plan import Fingerprint, plan_source, read_plan
+from screen.results.parts import Commit, shard_table
+from screen.results.plan import plan_source, read_plan
+from screen.results.schema import class_columns
 from screen.summary.slides import summary
 
 FINGERPRINT = Fingerprint(

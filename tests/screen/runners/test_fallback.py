@@ -20,7 +20,7 @@ from engines.hardware.gpu import Device
 from engines.runtime import availability
 from engines.sources import open_source
 from screen import RunOptions, open_results, run
-from screen.options import Settings, settle
+from screen.options import settle
 from screen.results.folder import ResultsFolder
 from screen.runners import startup_check
 from screen.runners.start import begin
@@ -84,7 +84,7 @@ def runtimes(monkeypatch):
 def choices(options):
     """Run, and return what was settled in the end."""
     list(run(options))
-    return ResultsFolder(options.out).read_run()["choices"]
+    return ResultsFolder(options.out).read_run().to_json()["choices"]
 
 
 @pytest.mark.usefixtures("with_gpu")
@@ -97,8 +97,8 @@ def test_everything_goes_to_the_gpu_by_auto(options, runtimes):
     assert (settled["precision"]["value"], settled["decode_on"]["value"]) == ("fp16", "gpu")
     assert ("tensorrt-rtx", "fp16") in runtimes[0]
     record = ResultsFolder(options.out).read_run()
-    assert record["machine"]["gpu"]["name"] == RTX4090.name
-    assert record["fingerprint"]["decode_on"] == "gpu"
+    assert record.machine.gpu.name == RTX4090.name
+    assert record.fingerprint.decode_on == "gpu"
 
 
 @pytest.mark.usefixtures("with_gpu")
@@ -179,21 +179,13 @@ def test_batches_on_a_gpu_are_large_and_shards_follow(options):
     assert settled.shard_cells.value == 64 * 256
 
 
-def test_a_record_from_before_says_that_the_processor_decoded(options):
-    """Choices written before there was one read back."""
-    record = settle(options).record()
-    del record["decode_on"]
-
-    assert Settings.from_record(record).decode_on.value == "cpu"
-
-
 def test_other_exceptions_of_half_precision_are_measured_again(options, bundle, monkeypatch):
     """A verdict holds for the engine that it was measured on."""
     source, results = open_source(options.source), ResultsFolder(options.out)
     options.out.mkdir()
     begin(options, bundle, source, results)
     record = results.read_run()
-    results.write_run(record | {"engine": "the same, but other modules in float32"})
+    results.write_run(replace(record, runtime="the same, but other modules in float32"))
     measured = []
     real = parity.score_agreement
     monkeypatch.setattr(
@@ -203,7 +195,7 @@ def test_other_exceptions_of_half_precision_are_measured_again(options, bundle, 
     job = begin(options, bundle, source, results)
 
     assert measured == [1]
-    assert job.record["engine"] == record["engine"]
+    assert job.record.runtime == record.runtime
 
 
 @pytest.mark.gpu
@@ -218,7 +210,7 @@ def test_a_run_on_the_gpu_keeps_the_laws(options):
         replace(by_auto, out=options.out.with_name("here"), runtime="torch", decoder="pillow")
     )
 
-    assert ResultsFolder(options.out).read_run()["choices"]["decode_on"]["value"] == "gpu"
+    assert ResultsFolder(options.out).read_run().choices.decode_on.value == "gpu"
     assert there.equals(again)
     assert there.equals(rows(partly))
     assert there["path"].equals(here["path"])

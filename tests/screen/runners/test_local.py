@@ -26,7 +26,8 @@ from engines.errors import (
     SourceError,
 )
 from engines.sources.folder import FolderSource
-from screen.results.folder import FINGERPRINT_KEY, ResultsFolder
+from screen.results.folder import ResultsFolder
+from screen.results.schema import FINGERPRINT_KEY
 
 MANY = 40
 
@@ -434,7 +435,7 @@ def test_run_json_says_what_ran(options):
     assert all(choice["reason"] for choice in record["choices"].values())
     assert record["choices"]["shard_cells"] == {"value": 3, "reason": "asked for"}
     assert record["parity"]["scores"]["max_dp"] <= 0.05
-    assert all(record["rates"][name] > 0 for name in ("decode", "engine", "end_to_end"))
+    assert all(record["rates"][name] > 0 for name in ("decode", "runtime", "end_to_end"))
     assert sum(record["decoded_by"].values()) == 9
 
 
