@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engines.cells import Shard
-from engines.uncertainty import positives, probabilities
+from engines.uncertainty import positives, predictions, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,6 +33,7 @@ DP_LIMIT = {"fp32": 1e-3, "bf16": 0.05, "fp16": 0.05}
 MOST_HANDFULS = 16
 PIXEL_MEAN_LIMIT = 1.0  # of 255
 PIXEL_P999_LIMIT = 8.0  # of 255
+TWO = 2  # classes, at least, for one of them to overtake another
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +79,7 @@ class ScoreAgreement:
         precision: What the runtime computes in; it sets the limit.
         max_dp: Largest absolute difference of a calibrated probability; NaN if a score is not
             finite.
-        flips: Cells whose predicted class or positive call differs.
+        flips: Cells whose predicted class differs.
         far_flips: Flips whose reference lies farther than the limit from the boundary it crossed.
         worst: Path of the cell with the largest difference.
     """
@@ -171,18 +172,23 @@ def _flips(
     ours: NDArray[np.float32], theirs: NDArray[np.float32], bundle: ModelBundle
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return which cells changed their label and how far the reference was from the boundary."""
-    ranked = np.sort(theirs.astype(np.float64), axis=1)
-    # Halved: at the boundary between two classes each of them moves by half the margin.
-    margins = (ranked[:, -1] - ranked[:, -2]) / 2 if ranked.shape[1] > 1 else ranked[:, -1]
-    flipped = ours.argmax(axis=1) != theirs.argmax(axis=1)
+    flipped = predictions(ours, bundle) != predictions(theirs, bundle)
     ours_positive, theirs_positive = positives(ours, bundle), positives(theirs, bundle)
     if ours_positive is None or theirs_positive is None or bundle.positive is None:
-        return flipped, margins
-    called = ours_positive != theirs_positive
-    column = theirs[:, bundle.classes.index(bundle.positive)].astype(np.float64)
-    distance = np.abs(column - (bundle.threshold or 0.0))
-    margins = np.where(called, np.where(flipped, np.maximum(margins, distance), distance), margins)
-    return flipped | called, margins
+        return flipped, _margins(theirs)
+    number = bundle.classes.index(bundle.positive)
+    distance = np.abs(theirs[:, number].astype(np.float64) - (bundle.threshold or 0.0))
+    others = _margins(np.delete(theirs, number, axis=1))
+    return flipped, np.where(ours_positive != theirs_positive, distance, others)
+
+
+def _margins(chances_NC: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return how far each cell is from another most likely class; infinite with a single class."""
+    if chances_NC.shape[1] < TWO:
+        return np.full(len(chances_NC), np.inf)
+    ranked = np.sort(chances_NC.astype(np.float64), axis=1)
+    # Halved: at the boundary between two classes each of them moves by half the margin.
+    return np.asarray((ranked[:, -1] - ranked[:, -2]) / 2)
 
 
 def sample(decoder: Decoder, handfuls: Iterable[Shard], count: int) -> list[Batch]:

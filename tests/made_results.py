@@ -46,7 +46,7 @@ def cell(path, slide, p=0.5, **values):
         "width": SIZE[0],
         "height": SIZE[1],
         "content_hash": None,
-        "predicted": "all" if p > 0.5 else "hem",
+        "predicted": "all" if p >= 0.4 else "hem",
         "positive": p >= 0.4,
         "prob_hem": 1 - p,
         "prob_all": p,

@@ -10,6 +10,6 @@ record        all that is fitted, as one file of a bundle
 Legend: N cells, C classes, F features, K directions, S subjects.
 """
 
-from engines.uncertainty.calibration import positives, probabilities
+from engines.uncertainty.calibration import positives, predictions, probabilities
 
-__all__ = ["positives", "probabilities"]
+__all__ = ["positives", "predictions", "probabilities"]

@@ -1,4 +1,4 @@
-"""Calibrated probabilities and the call at the operating point."""
+"""Calibrated probabilities, the call at the operating point, and the class that it comes to."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from engines.models.bundle import ModelBundle
 
-__all__ = ["positives", "probabilities"]
+__all__ = ["positives", "predictions", "probabilities"]
 
 
 def probabilities(logits_NC: NDArray[np.float32], temperature: float) -> NDArray[np.float32]:
@@ -46,3 +46,21 @@ def positives(
         return None
     column = probabilities_NC[:, bundle.classes.index(bundle.positive)]
     return column.astype(np.float64) >= bundle.threshold
+
+
+def predictions(probabilities_NC: NDArray[np.float32], bundle: ModelBundle) -> NDArray[np.intp]:
+    """
+    Name each cell's class so that it never contradicts its call.
+
+    Returns:
+        ``(N,)``, an index into the bundle's classes: the positive class where ``positives`` calls
+        the cell, otherwise the most likely of the other classes; of all classes if the bundle names
+        no positive class.
+    """
+    called = positives(probabilities_NC, bundle)
+    if called is None or bundle.positive is None:
+        return np.asarray(probabilities_NC.argmax(axis=1))
+    number = bundle.classes.index(bundle.positive)
+    others_NC = probabilities_NC.copy()
+    others_NC[:, number] = -1.0  # below every probability
+    return np.where(called, number, others_NC.argmax(axis=1))

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from engines.cells import OK
 from engines.errors import ParityError
-from engines.uncertainty import positives, probabilities
+from engines.uncertainty import positives, predictions, probabilities
 from screen.results.folder import write_table
 from screen.results.schema import CODECS_KEY, EVIDENCE_KEY, class_columns
 
@@ -127,7 +127,7 @@ def _score_columns(
     _require_finite(scored, logits_NC)
     chances_NC = probabilities(logits_NC, bundle.temperature)
     called = positives(chances_NC, bundle)
-    predicted = [bundle.classes[index] for index in chances_NC.argmax(axis=1)]
+    predicted = [bundle.classes[index] for index in predictions(chances_NC, bundle)]
     names = class_columns(bundle.classes)
     columns = {
         "predicted": _with_nulls(predicted, fault_count, pa.string()),

@@ -51,9 +51,9 @@ class Judged:
         fields: Of the results.
         slides: S.
         scored: Cells of each slide that are scored and labelled.
-        right: ``(S,)``, those whose most likely class is their label.
+        right: ``(S,)``, those whose predicted class is their label.
         calls: Label is the positive class (0: no, 1: yes) against the call at the threshold.
-        confusion: Label against most likely class.
+        confusion: Label against predicted class.
         unlabelled: Cells without a label.
         foreign: Cells whose label is no class of the model.
         unscored: Labelled cells that could not be scored.
@@ -93,7 +93,7 @@ class Judged:
         Args:
             slide_N: Index of the slide.
             label_N: Index of the class, ``UNKNOWN`` or ``FOREIGN``.
-            predicted_N: Index of the most likely class, -1 if not scored.
+            predicted_N: Index of the predicted class, -1 if not scored.
             positive_N: Whether called at the threshold; all false without a positive class.
             chance_N: Probability of the positive class, or else of the most likely one.
         """

@@ -57,7 +57,7 @@ class SlideRow:
         name: Fit to be shown.
         cells: How many.
         scored: How many of them.
-        counts: Scored cells by most likely class.
+        counts: Scored cells by predicted class.
         called: How many are called positive; None without a positive class.
         share: Of positive cells; None if there is none to state.
         abstained: Cells the model leaves open; None without trust data.
@@ -101,7 +101,7 @@ class SlideRow:
         pairs = [
             ("Cells", plural(self.cells, "cell")),
             ("Not scored", ", ".join(unscored) or "none"),
-            ("Most likely class", self.counts_text(fields)),
+            ("Predicted class", self.counts_text(fields)),
             (f"Called {fields.positive_words}", called if self.called is not None else ""),
             ("Estimated share", self.share.text if self.share else ""),
             ("Left open by the model", self._of_scored(self.abstained)),

@@ -84,8 +84,8 @@ def _cell(cell: Cell, fields: Fields, notes: CellNotes, scale: float | None) -> 
     """Return one cell."""
     path = cell.values["path"]
     chances = cell.chances or ()
-    likeliest = cell.values["predicted"]
-    name = likeliest if fields.positive is None else fields.positive
+    predicted = cell.values["predicted"]
+    name = predicted if fields.positive is None else fields.positive
     value = {
         "path": shown(path),
         "p": round(chances[fields.classes.index(name)], DIGITS) if chances else None,

@@ -124,7 +124,7 @@ def _judged(material: Material) -> dict[str, Any] | None:
 
 def _rates(judged: Judged, material: Material) -> list[Rate]:
     """Return accuracy, and sensitivity and specificity at the threshold."""
-    found = [("Accuracy of the most likely class", judged.right, judged.scored)]
+    found = [("Accuracy of the predicted class", judged.right, judged.scored)]
     if material.fields.positive is not None:
         calls_S22 = judged.calls
         found += [

@@ -293,7 +293,7 @@ def test_a_model_of_three_classes_without_a_positive_one(three_classes, tmp_path
     page = write_report(ReportOptions(results=tmp_path / "out")).path.read_text()
 
     assert "no cell is called, no slide rated" in page
-    assert "Most likely classes" in page
+    assert "Predicted classes" in page
     assert 'id="chart-shares"' not in page
     histogram = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["charts"]["histogram"]
     assert sum(histogram) == 6

@@ -192,6 +192,19 @@ def test_rows_are_in_the_shards_order_with_their_own_scores(bundle, data):
             assert row["positive"] == (row["prob_all"] >= 0.5)
 
 
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.9])
+def test_a_rows_class_and_its_call_never_contradict(bundle, threshold):
+    """A cell is of the positive class where it is called, of the other one where it is not."""
+    shard = Shard(0, tuple(CellRef(str(row), "s") for row in range(-4, 5)))
+    logits = np.array([[row / 2, -row / 2] for row in range(-4, 5)], np.float32)
+    scores = scores_of(shard, range(9), logits=logits)
+
+    rows = part_of(shard, [scores], replace(bundle, threshold=threshold)).to_pylist()
+
+    assert {row["positive"] for row in rows} == {True, False}
+    assert all((row["predicted"] == "all") == row["positive"] for row in rows)
+
+
 def committed(tmp_path, bundle, *scores):
     """Commit scores to a folder."""
     results = ResultsFolder(tmp_path)
