@@ -14,6 +14,7 @@ from engines import parity
 from engines.backends import obstacle, open_decoder, open_runtime
 from engines.decode.base import DecodeOptions
 from engines.decode.gpu import DeviceDecoder
+from engines.decode.nvimagecodec import NvImageCodecOnDevice
 from engines.errors import UserError
 from engines.registry import RUNTIMES
 from engines.runtime.base import RuntimeOptions
@@ -135,7 +136,9 @@ class Bench:
     def _decoder(self, read: Any) -> Decoder:
         """Open the decoder that works on the device."""
         options = DecodeOptions(batch=self.scale.batch)
-        return DeviceDecoder(read, self.bundle.input, options, self.scale.device)
+        return DeviceDecoder(
+            NvImageCodecOnDevice, read, self.bundle.input, options, self.scale.device
+        )
 
     def _runtime(self, name: str) -> Runtime:
         """Open a runtime in half precision."""

@@ -123,7 +123,7 @@ DECODERS = (
         package="nvidia-nvimgcodec-cu13",
         install="'nvidia-nvimgcodec-cu13[all]'",
         module="nvidia.nvimgcodec",
-        opener="engines.decode.gpu:open_decoder",
+        opener="engines.decode.nvimagecodec:open_decoder",
         devices=(GPU, CPU),
     ),
     DecoderRow(

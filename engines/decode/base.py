@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from engines.cells import Batch, Shard
     from engines.models.bundle import ModelInput
 
-__all__ = ["DEVICES", "Codec", "DecodeError", "DecodeOptions", "Decoder", "Encoded", "Opens"]
+__all__ = ["DEVICES", "Codec", "DecodeError", "DecodeOptions", "Decoder", "Encoded", "HeaderReader"]
 
 DEVICES = ("cpu", "gpu")
 
@@ -97,7 +97,7 @@ class Encoded(Protocol):
         ...
 
 
-class Opens(Protocol):
+class HeaderReader(Protocol):
     """Reads headers."""
 
     def open(self, data: bytes) -> Encoded:
@@ -110,7 +110,7 @@ class Opens(Protocol):
         ...
 
 
-class Codec(Opens, Protocol):
+class Codec(HeaderReader, Protocol):
     """
     Decodes and resizes single images; each thread has its own.
 

@@ -1,15 +1,27 @@
-"""The one kind of BMP that is just pixels: uncompressed, 24-bit, every row there."""
+"""
+The kinds of file that every decoder reads alike, told from their headers.
+
+A plain BMP is just pixels: uncompressed, 24-bit, every row there. A plain JPEG is 8-bit, grey or
+YCbCr, and upright.
+"""
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
 
-__all__ = ["BmpBody", "plain_bmp"]
+__all__ = ["BmpBody", "is_plain_jpeg", "plain_bmp"]
 
-HEADER = struct.Struct("<2s8xIIiiHHI")
+BMP_HEADER = struct.Struct("<2s8xIIiiHHI")
 FILE_HEADER = 14  # bytes
 BITMAPINFOHEADER = 40  # bytes; older headers are shorter
+
+START, MARKER, SCAN = b"\xff\xd8", 0xFF, 0xDA
+FRAMES = {0xC0, 0xC1, 0xC2}  # baseline, extended and progressive, Huffman-coded
+OTHER_FRAMES = {*range(0xC3, 0xD0)} - {0xC4, 0xC8}  # lossless, hierarchical, arithmetic
+FRAME_HEADER, COMPONENT, BITS = struct.Struct(">BHHB"), 3, 8  # bytes of a component, bits
+EXIF, ADOBE = (0xE1, b"Exif"), (0xEE, b"Adobe")
+YCBCR_IDS = (b"\x01\x02\x03", b"\x00\x01\x02")  # libjpeg takes b"RGB", for one, at its word
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +54,51 @@ class BmpBody:
 
 def plain_bmp(data: bytes) -> BmpBody | None:
     """Return where the pixels are, if the file is plain and every row is there, padding and all."""
-    if len(data) < HEADER.size:
+    if len(data) < BMP_HEADER.size:
         return None
-    magic, offset, header, width, height, planes, bits, compression = HEADER.unpack_from(data)
+    magic, offset, header, width, height, planes, bits, compression = BMP_HEADER.unpack_from(data)
     if (magic, planes, bits, compression) != (b"BM", 1, 24, 0) or header < BITMAPINFOHEADER:
         return None
     body = BmpBody(offset, abs(height), width, bottom_up=height > 0)
     if width <= 0 or offset < FILE_HEADER + header or offset + body.size > len(data):
         return None
     return body
+
+
+def is_plain_jpeg(data: bytes) -> bool:
+    """
+    Tell whether a JPEG has nothing that GPU decoders may read otherwise than libjpeg.
+
+    That is: Huffman-coded, 8 bits a sample, one component or the usual three, no Exif (which may
+    hold an orientation) and no Adobe segment (which may say that the colours are not YCbCr).
+    """
+    if not data.startswith(START):
+        return False
+    position, framed = 2, False
+    while position + 4 <= len(data) and data[position] == MARKER:
+        marker, length = struct.unpack_from(">xBH", data, position)
+        if marker == SCAN:
+            return framed
+        body = data[position + 4 : position + 2 + length]
+        if marker in OTHER_FRAMES or _is(marker, body, EXIF) or _is(marker, body, ADOBE):
+            return False
+        if marker in FRAMES:
+            framed = _is_usual_frame(body)
+            if not framed:
+                return False
+        position += 2 + length
+    return False
+
+
+def _is(marker: int, body: bytes, segment: tuple[int, bytes]) -> bool:
+    """Tell whether this is that segment."""
+    return marker == segment[0] and body.startswith(segment[1])
+
+
+def _is_usual_frame(body: bytes) -> bool:
+    """Tell whether a frame header names 8 bits and grey or YCbCr (ITU-T T.81, B.2.2)."""
+    if len(body) < FRAME_HEADER.size:
+        return False
+    bits, _, _, components = FRAME_HEADER.unpack_from(body)
+    ids = body[FRAME_HEADER.size :: COMPONENT][:components]
+    return bits == BITS and (components == len(ids) == 1 or ids in YCBCR_IDS)

@@ -14,37 +14,37 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engines.decode.file_formats import BmpBody
-    from engines.hardware.cuda_streams import Lane
+    from engines.hardware.cuda_streams import Stream
 
-__all__ = ["Shipper", "rgb_from_bmp"]
+__all__ = ["Uploader", "rgb_from_bmp"]
 
 ALIGNMENT = 16  # bytes: where each piece begins
 
 
-class Shipper:
+class Uploader:
     """
-    Copies pieces of bytes to a lane's device through one pinned buffer, which grows as needed.
+    Copies pieces of bytes to a stream's device through one pinned buffer, which grows as needed.
 
-    The copy is under way when ``ship`` returns: wait for the lane before the next.
+    The copy is under way when ``upload`` returns: wait for the stream before the next.
     """
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, stream: Stream) -> None:
         """Begin with no buffer."""
-        self._lane = lane
-        self._staged = lane.host_tensor([0], torch.uint8)
+        self._stream = stream
+        self._staged = stream.host_tensor([0], torch.uint8)
 
-    def ship(self, pieces: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
-        """Return each piece, flat, on the device; call inside the lane."""
+    def upload(self, pieces: Sequence[NDArray[np.uint8]]) -> list[Tensor]:
+        """Return each piece, flat, on the device; call inside the stream."""
         starts = np.cumsum([0, *(-(-len(piece) // ALIGNMENT) * ALIGNMENT for piece in pieces)])
         total = int(starts[-1])
         if total > len(self._staged):
-            self._staged = self._lane.host_tensor([total], torch.uint8)
+            self._staged = self._stream.host_tensor([total], torch.uint8)
         staged = self._staged.numpy()
         for start, piece in zip(starts, pieces, strict=False):
             staged[start : start + len(piece)] = piece
-        shipped = self._staged[:total].to(self._lane.device, non_blocking=True, copy=True)
+        uploaded = self._staged[:total].to(self._stream.device, non_blocking=True, copy=True)
         return [
-            shipped[start : start + len(piece)]
+            uploaded[start : start + len(piece)]
             for start, piece in zip(starts.tolist(), pieces, strict=False)
         ]
 

@@ -1,10 +1,10 @@
 """
 Where work on a device queues: the one place that knows of streams, events and pinned memory.
 
-A lane is a CUDA stream of its own. What is enqueued inside ``with lane:`` runs in that order, and
-on nothing else's stream; ``wait`` returns when all of it is done. Whoever makes something in one
-lane waits before handing it on, so that no other lane ever sees it unfinished. On the processor a
-lane does everything at once: the same code runs there, and is tested there.
+What is enqueued inside ``with stream:`` runs in that order, and on no other CUDA stream; ``wait``
+returns when all of it is done. Whoever makes something in one stream waits before handing it on, so
+that no other stream ever sees it unfinished. On the processor a stream does everything at once: the
+same code runs there, and is tested there.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["Lane", "enough_memory", "open_lane"]
+__all__ = ["Stream", "enough_memory", "open_stream"]
 
 WARM_UPS = 3  # runs before a capture: libraries choose and load their kernels in the first
 
 
-class Lane(AbstractContextManager[None], Protocol):
+class Stream(AbstractContextManager[None], Protocol):
     """
     Work in order on one device.
 
@@ -40,7 +40,7 @@ class Lane(AbstractContextManager[None], Protocol):
     handle: int
 
     def wait(self) -> None:
-        """Return when everything enqueued in this lane is done."""
+        """Return when everything enqueued in this stream is done."""
         ...
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -48,12 +48,12 @@ class Lane(AbstractContextManager[None], Protocol):
         ...
 
     def host_tensor(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Return zeros in host memory that this lane's device copies to and from while we go on."""
+        """Return zeros in host memory that the device copies to and from while we go on."""
         ...
 
 
-class HostLane:
-    """A Lane on the processor: done when enqueued."""
+class HostStream:
+    """A Stream on the processor: done when enqueued."""
 
     def __init__(self) -> None:
         """Name the device."""
@@ -83,20 +83,20 @@ class HostLane:
         return torch.zeros(tuple(shape), dtype=dtype)
 
 
-class CudaLane:
-    """A Lane on a GPU: a stream of its own."""
+class CudaStream:
+    """A Stream on a GPU: a CUDA stream of its own."""
 
     def __init__(self, device: torch.device) -> None:
         """Make the stream; an event that sleeps spares the processor that decodes."""
         self.device = device
-        self._stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._torch_stream: Any = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         self._done: Any = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
-        self.handle = self._stream.cuda_stream
+        self.handle = self._torch_stream.cuda_stream
         self._inside: list[Any] = []
 
     def __enter__(self) -> None:
         """Enqueue here from now on, in this thread."""
-        inside: Any = torch.cuda.stream(self._stream)
+        inside: Any = torch.cuda.stream(self._torch_stream)
         inside.__enter__()
         self._inside.append(inside)
 
@@ -111,7 +111,7 @@ class CudaLane:
 
     def wait(self) -> None:
         """Sleep until the stream is empty; raises what went wrong on the device."""
-        self._done.record(self._stream)
+        self._done.record(self._torch_stream)
         self._done.synchronize()
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -121,7 +121,7 @@ class CudaLane:
                 work()
         self.wait()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=self._torch_stream, capture_error_mode="thread_local"):
             work()
         return graph.replay
 
@@ -130,9 +130,9 @@ class CudaLane:
         return torch.zeros(tuple(shape), dtype=dtype, pin_memory=True)
 
 
-def open_lane(device: torch.device) -> Lane:
-    """Open a lane on *device*."""
-    return CudaLane(device) if device.type == "cuda" else HostLane()
+def open_stream(device: torch.device) -> Stream:
+    """Open a stream on *device*."""
+    return CudaStream(device) if device.type == "cuda" else HostStream()
 
 
 @contextmanager

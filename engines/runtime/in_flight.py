@@ -1,139 +1,62 @@
-"""
-Several batches in flight on a device, each in a slot of its own: one static shape, padded.
-
-A slot owns its input, its outputs, their copies in pinned memory and its lane
-(``engines.hardware.cuda_streams``): pixels up, model, scores down follow one another there and
-share nothing with other slots. It keeps the batch until it is done, so the pixels of a decoder stay
-while they are being read.
-"""
+"""Several batches in flight at once, handed out in order: the one loop of every such runtime."""
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
-from engines.hardware.cuda_streams import enough_memory, open_lane
-from engines.runtime.padding import padded, scores_from_outputs
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from torch import Tensor
+    from collections.abc import Iterable, Iterator, Sequence
 
     from engines.cells import Batch, Scores
-    from engines.hardware.cuda_streams import Lane
-    from engines.models.bundle import ModelBundle
-    from engines.runtime.base import RuntimeOptions
 
-__all__ = ["Bind", "Bound", "DeviceRuntime", "Slot"]
-
-IN_FLIGHT = 3  # one computes, one waits behind it, one is being read or filled
+__all__ = ["InFlight", "in_flight"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class InFlight(Protocol):
     """
-    A model tied to a slot's memory.
+    Room for one batch that is being scored.
 
-    Attributes:
-        work: Called inside the slot's lane, enqueues what scores the slot's pixels.
-        outputs: Where it leaves logits, features and evidence.
-        capturable: Whether the work can be captured as a CUDA graph.
+    Every batch that is started is finished or waited for; between the two calls the room keeps
+    the batch, whose pixels may still be read.
     """
 
-    work: Callable[[], None]
-    outputs: tuple[Tensor, ...]
-    capturable: bool = True
-
-
-class Bind(Protocol):
-    """Ties a model to a slot's memory."""
-
-    def __call__(self, pixels: Tensor, lane: Lane, /) -> Bound:
+    def start(self, batch: Batch) -> None:
         """
-        Tie it to *pixels* and *lane*; called inside the lane.
+        Begin to score a batch and return at once; one without cells only waits its turn.
 
-        Args:
-            pixels: ``(batch, H, W, 3)`` uint8 on the lane's device; its contents change.
-            lane: The only one that the work will be called in.
+        Raises:
+            ValueError: If it holds more cells than the model was opened for.
         """
         ...
 
-
-class Slot:
-    """Room for one batch."""
-
-    def __init__(self, bind: Bind, shape: tuple[int, ...], lane: Lane) -> None:
-        """Take the memory and tie the model to it."""
-        self.batch: Batch | None = None
-        self.lane = lane
-        self.staged = lane.host_tensor(shape, torch.uint8)
-        with lane:
-            self.pixels = torch.zeros(shape, dtype=torch.uint8, device=lane.device)
-            bound = bind(self.pixels, lane)
-        lane.wait()
-        self.outputs = bound.outputs
-        self._work = lane.captured(bound.work) if bound.capturable else bound.work
-        self.landed = tuple(lane.host_tensor(each.shape, each.dtype) for each in self.outputs)
-
-    def start(self, batch: Batch) -> None:
-        """Enqueue a batch; one without cells only waits its turn."""
-        self.batch = batch
-        if not batch.refs:
-            return
-        with self.lane, torch.inference_mode():
-            self._fill(batch)
-            self._work()
-            for landed, output in zip(self.landed, self.outputs, strict=True):
-                landed.copy_(output, non_blocking=True)
-
     def finish(self) -> Scores:
-        """Wait for the batch and copy its scores out."""
-        self.lane.wait()
-        batch, self.batch = self.batch, None
-        assert batch is not None
-        return scores_from_outputs(batch, [landed.numpy() for landed in self.landed])
+        """Wait for the batch, let go of it, and return its scores in memory of their own."""
+        ...
 
-    def _fill(self, batch: Batch) -> None:
-        """Bring n images to the front of the input and blacken the rest."""
-        if isinstance(batch.pixels, torch.Tensor):
-            padded(batch.pixels, into=self.pixels)
-            return
-        padded(batch.pixels, into=self.staged.numpy())
-        self.pixels.copy_(self.staged, non_blocking=True)
+    def wait(self) -> None:
+        """Return when nothing is being read or written here any more."""
+        ...
 
 
-class DeviceRuntime:
-    """A Runtime (see ``engines.runtime.base``) around whatever can be bound to a slot."""
+def in_flight(rooms: Sequence[InFlight], batches: Iterable[Batch]) -> Iterator[Scores]:
+    """
+    Keep every room busy; yield the scores of each batch once, in order.
 
-    name: str
-    version: str
-    device = torch.device("cuda", 0)
-
-    def __init__(self, bundle: ModelBundle, options: RuntimeOptions, bind: Bind) -> None:
-        """Open the slots."""
-        self.options = options
-        shape = (options.batch, bundle.input.height, bundle.input.width, 3)
-        with enough_memory(f"a batch of {options.batch}", "a smaller --batch-size"):
-            self.slots = [Slot(bind, shape, open_lane(self.device)) for _ in range(IN_FLIGHT)]
-
-    def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:
-        """Keep every slot busy; hand out results in order."""
-        free = deque(self.slots)
-        running: deque[Slot] = deque()
-        try:
-            for batch in batches:
-                if not free:
-                    yield running[0].finish()
-                    free.append(running.popleft())
-                running.append(free.popleft())
-                running[-1].start(batch)
-            while running:
+    Left early, or by an error, it waits for what is still running.
+    """
+    free = deque(rooms)
+    running: deque[InFlight] = deque()
+    try:
+        for batch in batches:
+            if not free:
                 yield running[0].finish()
-                running.popleft()
-        finally:
-            for slot in running:
-                slot.lane.wait()
+                free.append(running.popleft())
+            running.append(free.popleft())
+            running[-1].start(batch)
+        while running:
+            yield running[0].finish()
+            running.popleft()
+    finally:
+        for room in running:
+            room.wait()

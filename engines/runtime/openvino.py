@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import openvino
 from engines.mixed_precision.policy import kept_in_fp32, with_exceptions
 from engines.models.onnx_export import onnx_from_bundle
 from engines.registry import Choice
+from engines.runtime.in_flight import in_flight
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
@@ -34,13 +33,37 @@ def precisions() -> Choice[tuple[str, ...]]:
     return Choice(("fp32",), "this processor does not compute in bfloat16")
 
 
-@dataclass(slots=True)
-class _Slot:
-    """A request with an input of its own, and the batch that is in it."""
+class Request:
+    """
+    An inference request of OpenVINO's, and the batch that is in it.
 
-    request: Any
-    pixels: np.ndarray[Any, np.dtype[np.uint8]]
-    batch: Batch | None = None
+    Its input is memory of ours that nothing else uses: pixels are copied in.
+    """
+
+    def __init__(self, compiled: Any, shape: list[int]) -> None:
+        """Make a request of a compiled model for ``shape``, ``(batch, H, W, 3)``."""
+        self._pixels = np.zeros(shape, np.uint8)
+        self._request = compiled.create_infer_request()
+        self._request.set_input_tensor(openvino.Tensor(self._pixels, shared_memory=True))
+        self._batch: Batch | None = None
+
+    def start(self, batch: Batch) -> None:
+        """Start scoring a batch; one without cells only waits its turn."""
+        padded(batch.host_pixels, into=self._pixels)
+        self._batch = batch
+        if batch.refs:
+            self._request.start_async()
+
+    def finish(self) -> Scores:
+        """Wait for the batch and copy its outputs out."""
+        self.wait()
+        batch, self._batch = self._batch, None
+        assert batch is not None
+        return scores_from_outputs(batch, [out.data for out in self._request.output_tensors])
+
+    def wait(self) -> None:
+        """Wait until the request is done."""
+        self._request.wait()
 
 
 class OpenVINORuntime:
@@ -51,8 +74,7 @@ class OpenVINORuntime:
     OpenVINO's own hint would compute everything in it, and no faster.
 
     The compiled model is never called directly and never has a dynamic batch: sharing its input
-    with numpy, it then overwrote other cells' pixels. Each request owns its input; pixels are
-    copied in. Results are taken from the oldest request, so order holds.
+    with numpy, it then overwrote other cells' pixels.
     """
 
     name = "openvino"
@@ -70,41 +92,12 @@ class OpenVINORuntime:
         model = _model(core, partial(onnx_from_bundle, bundle, precision=precision, keep_fp32=kept))
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
-        in_flight = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
-        self._slots = [_slot(compiled, shape) for _ in range(in_flight)]
+        count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+        self._requests = [Request(compiled, shape) for _ in range(count)]
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         """Keep every request busy; hand out results in order."""
-        free = deque(self._slots)
-        running: deque[_Slot] = deque()
-        try:
-            for batch in batches:
-                if not free:
-                    yield self._finished(running, free)
-                running.append(self._started(free.popleft(), batch))
-            while running:
-                yield self._finished(running, free)
-        finally:
-            for slot in running:
-                slot.request.wait()
-
-    def _started(self, slot: _Slot, batch: Batch) -> _Slot:
-        """Start scoring a batch; one without cells only waits its turn."""
-        slot.batch = batch
-        padded(batch.host_pixels, into=slot.pixels)
-        if batch.refs:
-            slot.request.start_async()
-        return slot
-
-    def _finished(self, running: deque[_Slot], free: deque[_Slot]) -> Scores:
-        """Wait for the oldest batch and copy its outputs out."""
-        slot = running.popleft()
-        slot.request.wait()
-        batch, slot.batch = slot.batch, None
-        assert batch is not None
-        scores = scores_from_outputs(batch, [tensor.data for tensor in slot.request.output_tensors])
-        free.append(slot)
-        return scores
+        return in_flight(self._requests, batches)
 
 
 def open_runtime(
@@ -126,14 +119,6 @@ def _model(core: openvino.Core, exported: Callable[[], Path]) -> openvino.Model:
     except RuntimeError:
         path.unlink(missing_ok=True)
         return core.read_model(exported())
-
-
-def _slot(compiled: Any, shape: list[int]) -> _Slot:
-    """Make a request whose input is memory of ours that nothing else uses."""
-    pixels = np.zeros(shape, np.uint8)
-    request = compiled.create_infer_request()
-    request.set_input_tensor(openvino.Tensor(pixels, shared_memory=True))
-    return _Slot(request, pixels)
 
 
 def _properties(options: RuntimeOptions) -> dict[str, Any]:

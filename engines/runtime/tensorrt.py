@@ -10,7 +10,7 @@ import torch
 from engines.errors import EngineBuildError
 from engines.mixed_precision.policy import with_exceptions
 from engines.models.onnx_export import OUTPUTS
-from engines.runtime.in_flight import Bound, DeviceRuntime
+from engines.runtime.gpu_slots import Bound, DeviceRuntime
 from engines.tensorrt.engine_cache import EngineOptions, discard, engine_for
 from engines.tensorrt.inspector import loaded_plan
 from engines.tensorrt.logger import errors_of
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from engines.cells import Batch
-    from engines.hardware.cuda_streams import Lane
+    from engines.hardware.cuda_streams import Stream
     from engines.models.bundle import ModelBundle
     from engines.runtime.base import BuildProgress, RuntimeOptions
     from engines.tensorrt.engine_store import Engine
@@ -51,22 +51,22 @@ class TensorRTRuntime(DeviceRuntime):
         self.version = with_exceptions(version, engine.record["keep_fp32"])
         super().__init__(bundle, options, self._bound)
 
-    def _bound(self, pixels: torch.Tensor, lane: Lane) -> Bound:
+    def _bound(self, pixels: torch.Tensor, stream: Stream) -> Bound:
         """Give a context its addresses."""
         with errors_of(self._installed):
             context = _context(self._installed, self._plan)
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
-            outputs = tuple(_output(self._plan, context, name, lane) for name in OUTPUTS)
+            outputs = tuple(_output(self._plan, context, name, stream) for name in OUTPUTS)
             addresses = zip((INPUT, *OUTPUTS), (pixels, *outputs), strict=True)
             for name, tensor in addresses:
                 _check(context.set_tensor_address(name, tensor.data_ptr()), f"no place for {name}")
 
         def work() -> None:
             with errors_of(self._installed):
-                _check(context.execute_async_v3(lane.handle), "the plan did not run")
+                _check(context.execute_async_v3(stream.handle), "the plan did not run")
 
-        return Bound(work, outputs, capturable=_capturable(context, lane))
+        return Bound(work, outputs, capturable=_capturable(context, stream))
 
 
 def open_cached(
@@ -128,16 +128,16 @@ def _context(installed: Installed, plan: Any) -> Any:
     return plan.create_execution_context(config)
 
 
-def _output(engine: Any, context: Any, name: str, lane: Lane) -> torch.Tensor:
+def _output(engine: Any, context: Any, name: str, stream: Stream) -> torch.Tensor:
     """Make room for an output."""
     shape = tuple(context.get_tensor_shape(name))
-    return torch.empty(shape, dtype=TYPES[engine.get_tensor_dtype(name).name], device=lane.device)
+    return torch.empty(shape, dtype=TYPES[engine.get_tensor_dtype(name).name], device=stream.device)
 
 
-def _capturable(context: Any, lane: Lane) -> bool:
+def _capturable(context: Any, stream: Stream) -> bool:
     """Tell whether the plan can be captured as a CUDA graph; TensorRT 10 cannot say, and can."""
     ask = getattr(context, "is_stream_capturable", None)
-    return ask is None or bool(ask(lane.handle))
+    return ask is None or bool(ask(stream.handle))
 
 
 def _check(holds: object, otherwise: str) -> None:

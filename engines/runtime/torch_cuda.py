@@ -9,7 +9,7 @@ import torch
 from engines.hardware.cuda_streams import enough_memory
 from engines.mixed_precision.policy import kept_in_fp32, with_exceptions
 from engines.models.serving_graph import serving_graph
-from engines.runtime.in_flight import Bound, DeviceRuntime
+from engines.runtime.gpu_slots import Bound, DeviceRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engines.cells import Batch
-    from engines.hardware.cuda_streams import Lane
+    from engines.hardware.cuda_streams import Stream
     from engines.models.bundle import ModelBundle
     from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 
@@ -62,7 +62,7 @@ class TorchCudaRuntime(DeviceRuntime):
         ):
             super().__init__(bundle, options, self._bound)
 
-    def _bound(self, pixels: Tensor, _: Lane) -> Bound:
+    def _bound(self, pixels: Tensor, _: Stream) -> Bound:
         """Give the graph's outputs places that stay."""
         outputs = tuple(torch.empty_like(output) for output in self._graph(pixels))
 

@@ -20,6 +20,7 @@ from engines.cells import CellRef, Shard
 from engines.decode.base import DecodeOptions
 from engines.decode.geometry import placement
 from engines.decode.gpu import DeviceDecoder
+from engines.decode.nvimagecodec import NvImageCodecOnDevice
 from engines.errors import BackendMissingError
 from engines.models.bundle import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
@@ -38,9 +39,9 @@ def read(ref):
 
 
 def opened(name, read, expected, options):
-    """Open a decoder; ``dali-lane`` is the GPU's, working on the processor."""
-    if name == "dali-lane":
-        return DeviceDecoder(read, expected, options, torch.device("cpu"))
+    """Open a decoder; ``dali-on-cpu`` is the GPU's, working on the processor."""
+    if name == "dali-on-cpu":
+        return DeviceDecoder(NvImageCodecOnDevice, read, expected, options, torch.device("cpu"))
     if name == "dali-gpu":
         return open_decoder("dali", read, expected, replace(options, device="gpu"))
     return open_decoder(name, read, expected, options)
@@ -61,7 +62,7 @@ def decoded(name, paths, expected=SQUASH, **options):
 
 
 @pytest.fixture(
-    params=["dali", "pillow", "dali-lane", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
+    params=["dali", "pillow", "dali-on-cpu", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
     scope="module",
 )
 def decoder(request):

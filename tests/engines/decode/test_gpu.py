@@ -10,17 +10,18 @@ import pytest
 import torch
 import zoo
 from draw_cells import draw_cell
+from nvidia import nvimgcodec
 from PIL import Image
 
 from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
 from engines.decode import gpu
 from engines.decode.base import DecodeOptions
-from engines.decode.file_formats import plain_bmp
-from engines.decode.jpeg import is_plain_jpeg
+from engines.decode.file_formats import is_plain_jpeg, plain_bmp
+from engines.decode.nvimagecodec import NvImageCodecOnDevice
 from engines.decode.resize import resize_into
-from engines.decode.upload import Shipper, rgb_from_bmp
-from engines.hardware.cuda_streams import HostLane
+from engines.decode.upload import Uploader, rgb_from_bmp
+from engines.hardware.cuda_streams import HostStream
 from engines.image_quality import quality
 from engines.models.bundle import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
@@ -53,9 +54,11 @@ def everything():
     return Shard(0, tuple(CellRef(path, "s") for path in [*FILES, "gone.bmp"]))
 
 
-def on_lane(expected=SQUASH, **options):
+def on_cpu(expected=SQUASH, **options):
     """Open the GPU's decoder on the processor."""
-    return gpu.DeviceDecoder(read, expected, DecodeOptions(threads=2, **options), CPU)
+    return gpu.DeviceDecoder(
+        NvImageCodecOnDevice, read, expected, DecodeOptions(threads=2, **options), CPU
+    )
 
 
 @pytest.mark.parametrize("width", range(1, 10))
@@ -91,7 +94,7 @@ def test_a_cut_jpeg_header_is_not_plain(length):
 
 def test_codecs_are_named_by_the_way_a_cell_went(everything):
     """Whole BMPs go as raw bytes, other cells through the codecs of the host."""
-    batches = list(on_lane(batch=16).stream([everything]))
+    batches = list(on_cpu(batch=16).stream([everything]))
     codecs = {
         ref.path: facts.codec
         for batch in batches
@@ -107,7 +110,7 @@ def test_faults_and_facts_are_the_hosts(everything):
     options = DecodeOptions(threads=2, batch=16)
     host = open_decoder("dali", read, SQUASH, options)
 
-    ours, theirs = (list(each.stream([everything])) for each in (on_lane(batch=16), host))
+    ours, theirs = (list(each.stream([everything])) for each in (on_cpu(batch=16), host))
 
     assert [batch.faults for batch in ours] == [batch.faults for batch in theirs]
     assert [batch.refs for batch in ours] == [batch.refs for batch in theirs]
@@ -118,20 +121,20 @@ def test_faults_and_facts_are_the_hosts(everything):
     ]
 
 
-def test_small_bites_change_no_pixel(everything, monkeypatch):
+def test_small_groups_change_no_pixel(everything, monkeypatch):
     """How many cells are decoded at once shows in memory only."""
-    (whole,) = on_lane(batch=200).stream([everything])
-    monkeypatch.setattr(gpu, "BITE_PIXELS", 10_000)
-    (bitten,) = on_lane(batch=200).stream([everything])
+    (whole,) = on_cpu(batch=200).stream([everything])
+    monkeypatch.setattr(gpu, "GROUP_PIXELS", 10_000)
+    (grouped,) = on_cpu(batch=200).stream([everything])
 
-    assert whole.refs == bitten.refs
-    assert np.array_equal(whole.pixels, bitten.pixels)
+    assert whole.refs == grouped.refs
+    assert np.array_equal(whole.pixels, grouped.pixels)
 
 
 def test_quality_is_measured_on_the_pixels_that_leave():
     """As the host's decoder does, with the one function for both."""
     shard = Shard(0, tuple(CellRef(path, "s") for path in zoo.good()))
-    for batch in on_lane(batch=16).stream([shard]):
+    for batch in on_cpu(batch=16).stream([shard]):
         expected = quality(torch.from_numpy(batch.pixels)).numpy()
         assert np.array_equal(batch.quality, expected, equal_nan=True)
 
@@ -139,13 +142,13 @@ def test_quality_is_measured_on_the_pixels_that_leave():
 @pytest.mark.parametrize("answer", ["none", "misshapen"])
 def test_what_the_gpu_does_not_decode_the_host_decides(everything, monkeypatch, answer):
     """A codec that gives up on some images, or gives other sizes, loses and shifts no cell."""
-    (expected,) = on_lane(batch=200).stream([everything])
+    (expected,) = on_cpu(batch=200).stream([everything])
 
     class Unwilling:
         """Decodes every other image."""
 
         def __init__(self, **options):
-            self.decoder = gpu.nvimgcodec.Decoder(**options)
+            self.decoder = nvimgcodec.Decoder(**options)
 
         def decode(self, streams, **options):
             if not isinstance(streams, list):
@@ -154,9 +157,9 @@ def test_what_the_gpu_does_not_decode_the_host_decides(everything, monkeypatch, 
             images = self.decoder.decode(streams, **options)
             return [wrong if index % 2 else image for index, image in enumerate(images)]
 
-    decoder = on_lane(batch=200)
-    monkeypatch.setattr(decoder, "_local", codec_holder(Unwilling))
-    batch = decoder._decode_batch(everything, everything.refs)
+    decoder = on_cpu(batch=200)
+    monkeypatch.setattr(decoder, "local", codec_holder(Unwilling))
+    batch = decoder.decode_batch(everything, everything.refs)
 
     assert batch.refs == expected.refs
     assert batch.faults == expected.faults
@@ -166,22 +169,22 @@ def test_what_the_gpu_does_not_decode_the_host_decides(everything, monkeypatch, 
 def codec_holder(decoder_class):
     """Return a thread's locals whose codec decodes with *decoder_class*."""
     holder = type("Locals", (), {})()
-    holder.codec = gpu.DeviceCodec(SQUASH, CPU)
+    holder.codec = NvImageCodecOnDevice(SQUASH, CPU)
     holder.codec._decoder = decoder_class(
-        device_id=gpu.nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
-        backends=[gpu.nvimgcodec.Backend(gpu.nvimgcodec.CPU_ONLY)],
+        device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
+        backends=[nvimgcodec.Backend(nvimgcodec.CPU_ONLY)],
     )
     return holder
 
 
-def test_shipped_pieces_arrive_whole_and_apart():
+def test_uploaded_pieces_arrive_whole_and_apart():
     """Pieces of any length, more and more of them through one buffer, are not mixed up."""
-    shipper = Shipper(HostLane())
+    uploader = Uploader(HostStream())
     random = np.random.default_rng(0)
 
     for count in (0, 1, 5, 3, 40):
         pieces = [random.integers(0, 256, random.integers(1, 200), np.uint8) for _ in range(count)]
-        arrived = shipper.ship(pieces)
+        arrived = uploader.upload(pieces)
         assert [each.numpy().tolist() for each in arrived] == [piece.tolist() for piece in pieces]
 
 

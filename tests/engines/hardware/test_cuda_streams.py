@@ -1,4 +1,4 @@
-"""Lanes: what is asked of CUDA, in which order; and that errors of memory say what to do."""
+"""Streams: what is asked of CUDA, in which order; and that errors of memory say what to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import pytest
 import torch
 
 from engines.errors import DeviceError
-from engines.hardware.cuda_streams import WARM_UPS, CudaLane, HostLane, enough_memory, open_lane
+from engines.hardware.cuda_streams import (
+    WARM_UPS,
+    CudaStream,
+    HostStream,
+    enough_memory,
+    open_stream,
+)
 
 GPU = torch.device("cuda", 0)
 
@@ -66,9 +72,9 @@ def asked(monkeypatch):
 
 
 def test_work_is_enqueued_on_a_stream_of_its_own(asked):
-    """Two lanes, two streams; outside, nothing is on either."""
+    """Two of ours, two of CUDA's; outside, nothing is on either."""
     _, current = asked
-    first, second = CudaLane(GPU), CudaLane(GPU)
+    first, second = CudaStream(GPU), CudaStream(GPU)
 
     with first:
         assert current[-1] == "stream 1"
@@ -82,33 +88,33 @@ def test_work_is_enqueued_on_a_stream_of_its_own(asked):
     assert first.handle == 77
 
 
-def test_a_lane_is_left_when_work_fails(asked):
+def test_a_stream_is_left_when_work_fails(asked):
     """An error inside does not leave the thread on the stream."""
     _, current = asked
 
-    with pytest.raises(ZeroDivisionError), CudaLane(GPU):
+    with pytest.raises(ZeroDivisionError), CudaStream(GPU):
         raise ZeroDivisionError
 
     assert current == ["default"]
 
 
-def test_waiting_sleeps_until_the_lanes_own_stream_is_done(asked):
+def test_waiting_sleeps_until_the_stream_is_done(asked):
     """It spares the processor, which decodes."""
     log, _ = asked
 
-    CudaLane(GPU).wait()
+    CudaStream(GPU).wait()
 
     assert log == ["sleeping event", "record on stream 1", "synchronize"]
 
 
-def test_a_capture_is_warmed_up_waited_for_and_replayed_in_the_lane(asked):
-    """On the lane's own stream all of it, and other threads may go on using the device."""
+def test_a_capture_is_warmed_up_waited_for_and_replayed_in_the_stream(asked):
+    """On its own CUDA stream all of it, and other threads may go on using the device."""
     log, current = asked
-    lane = CudaLane(GPU)
+    stream = CudaStream(GPU)
     log.clear()
 
-    again = lane.captured(lambda: log.append(f"work on {current[-1]}"))
-    with lane:
+    again = stream.captured(lambda: log.append(f"work on {current[-1]}"))
+    with stream:
         again()
 
     assert log == [
@@ -121,18 +127,18 @@ def test_a_capture_is_warmed_up_waited_for_and_replayed_in_the_lane(asked):
     ]
 
 
-def test_the_processors_lane_does_everything_at_once():
+def test_the_processors_stream_does_everything_at_once():
     """The same code needs no stream there."""
-    lane = open_lane(torch.device("cpu"))
+    stream = open_stream(torch.device("cpu"))
     done = []
 
-    with lane:
-        lane.captured(lambda: done.append(threading.get_ident()))()
-    lane.wait()
+    with stream:
+        stream.captured(lambda: done.append(threading.get_ident()))()
+    stream.wait()
 
-    assert isinstance(lane, HostLane)
+    assert isinstance(stream, HostStream)
     assert done == [threading.get_ident()]
-    assert lane.host_tensor([2, 3], torch.float16).tolist() == [[0.0] * 3] * 2
+    assert stream.host_tensor([2, 3], torch.float16).tolist() == [[0.0] * 3] * 2
 
 
 def test_memory_that_runs_out_says_for_what_and_what_to_do():
@@ -147,14 +153,14 @@ def test_memory_that_runs_out_says_for_what_and_what_to_do():
 
 
 @pytest.mark.gpu
-def test_lanes_do_not_see_each_others_unfinished_work():
-    """Many lanes at once, each filling, capturing and reading its own memory, a thousand times."""
-    lanes = [open_lane(GPU) for _ in range(8)]
+def test_streams_do_not_see_each_others_unfinished_work():
+    """Many at once, each filling, copying and reading its own memory, a thousand times."""
+    streams = [open_stream(GPU) for _ in range(8)]
     for value in range(1000):
-        lane = lanes[value % 8]
-        landed = lane.host_tensor([1 << 16], torch.float32)
-        with lane:
+        stream = streams[value % 8]
+        landed = stream.host_tensor([1 << 16], torch.float32)
+        with stream:
             filled = torch.full((1 << 16,), float(value), device=GPU)
             landed.copy_(filled.mul_(2), non_blocking=True)
-        lane.wait()
+        stream.wait()
         assert bool((landed == 2 * value).all())

@@ -22,7 +22,7 @@ from engines.models.serving_graph import convolution_types, serving_graph
 from engines.parity import DP_LIMIT
 from engines.registry import runtimes_on
 from engines.runtime.base import RuntimeOptions
-from engines.runtime.in_flight import IN_FLIGHT
+from engines.runtime.gpu_slots import IN_FLIGHT
 from engines.runtime.tensorrt import TensorRTRuntime, open_cached
 from engines.runtime.torch_cuda import TorchCudaRuntime
 from engines.uncertainty import probabilities
@@ -51,24 +51,24 @@ class OnProcessor(TorchCudaRuntime):
         ("torch", "fp32"),
         ("openvino", "fp32"),
         ("openvino", "bf16"),
-        ("lane", "fp32"),
-        ("lane", "fp16"),
-        ("lane", "bf16"),
-        ("lane-tensorrt", "fp16"),
+        ("slots", "fp32"),
+        ("slots", "fp16"),
+        ("slots", "bf16"),
+        ("slots-tensorrt", "fp16"),
         *(pytest.param(each, marks=pytest.mark.gpu) for each in ON_GPU),
     ],
     ids="-".join,
     scope="module",
 )
 def runtime(request, bundle, tmp_path_factory):
-    """Each runtime at each precision; ``lane`` is one for GPUs, working on the processor."""
+    """Each runtime at each precision; ``slots`` is one for GPUs, working on the processor."""
     name, precision = request.param
     options = RuntimeOptions(precision=precision, batch=BATCH, threads=2)
-    if name.startswith("lane"):
+    if name.startswith("slots"):
         torch.set_num_threads(1)
-    if name == "lane":
+    if name == "slots":
         return OnProcessor(bundle, options)
-    if name == "lane-tensorrt":
+    if name == "slots-tensorrt":
         return on_fake_tensorrt(bundle, options, tmp_path_factory.mktemp("plan"))
     try:
         runtime_candidates(name)
@@ -287,12 +287,12 @@ def test_an_absent_precision_is_refused_by_name():
         precision_candidates("torch", "bf16")
 
 
-@pytest.fixture(params=["lane", pytest.param("torch-cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(params=["slots", pytest.param("torch-cuda", marks=pytest.mark.gpu)])
 def in_slots(request, bundle):
     """A runtime with slots."""
     options = RuntimeOptions(precision="fp16", batch=BATCH)
     torch.set_num_threads(1)
-    return (OnProcessor if request.param == "lane" else TorchCudaRuntime)(bundle, options)
+    return (OnProcessor if request.param == "slots" else TorchCudaRuntime)(bundle, options)
 
 
 @torch.inference_mode()
@@ -300,7 +300,7 @@ def poison(slot, value):
     """Fill all of a slot's memory."""
     for buffer in (slot.pixels, slot.staged, *slot.outputs, *slot.landed):
         buffer.fill_(value if buffer.is_floating_point() else int(np.nan_to_num(value)))
-    if slot.lane.handle:
+    if slot.stream.handle:
         torch.cuda.synchronize()
 
 
@@ -319,7 +319,7 @@ def test_poisoned_buffers_show_in_no_score(in_slots):
 def test_pixels_may_come_as_tensors_of_the_device(in_slots):
     """What a decoder left on the device scores as the same pixels from the host do."""
     images = [noise(n % BATCH + 1, n) for n in range(9)]
-    device = in_slots.slots[0].lane.device
+    device = in_slots.slots[0].stream.device
     from_host = [item.logits for item in in_slots.stream(batch_of(each) for each in images)]
 
     on_device = (batch_of(torch.from_numpy(each).to(device)) for each in images)
@@ -362,7 +362,7 @@ def test_a_plan_that_does_not_run_is_an_error(bundle, tmp_path):
     """TensorRT answers False and nothing else; no score comes of it."""
     runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
     for slot in runtime.slots:
-        slot.lane.handle = 1  # another stream than the fake takes
+        slot.stream.handle = 1  # another stream than the fake takes
 
     with pytest.raises(EngineBuildError, match="the plan did not run"):
         list(runtime.stream([batch_of(noise(3))]))
