@@ -1,4 +1,4 @@
-"""A file is whole or absent: written under another name, flushed to disk, then renamed."""
+"""Files that are whole or absent, their digests, and the folder where compiled models are kept."""
 
 from __future__ import annotations
 
@@ -6,16 +6,23 @@ import hashlib
 import os
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import platformdirs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
-__all__ = ["digest_of", "discard_scratch", "sha256_of_file", "whole_file"]
+__all__ = ["cache_folder", "digest_of", "discard_scratch", "sha256_of_file", "whole_file"]
 
 SCRATCH_SUFFIX = ".scratch"
+
+
+def cache_folder() -> Path:
+    """Return where compiled models are kept: ``$SLIDESCREEN_CACHE``, or the user's cache folder."""
+    return Path(os.environ.get("SLIDESCREEN_CACHE") or platformdirs.user_cache_path("slidescreen"))
 
 
 @contextmanager
@@ -23,7 +30,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     """
     Give a scratch path to write to; *path* appears, complete and on disk, when the block ends.
 
-    If the block raises, or the process dies, *path* is as it was before.
+    The scratch file is flushed to disk, then renamed. If the block raises, or the process dies,
+    *path* is as it was before.
     """
     scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{SCRATCH_SUFFIX}")
     try:

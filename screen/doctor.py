@@ -13,9 +13,9 @@ from engines.backends import obstacle, open_decoder
 from engines.cells import CellRef, Shard
 from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError
+from engines.files import cache_folder
 from engines.hardware.gpu import gpu_or_why_not
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
-from engines.models.onnx_export import cache_folder
 from engines.registry import runtime_row, runtimes_on
 from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
 

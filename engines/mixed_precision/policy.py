@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from engines.errors import BundleError
-from engines.files import whole_file
+from engines.files import cache_folder, whole_file
 from engines.mixed_precision.sensitivity import Trial, agrees, costly_modules, overflowing_modules
 from engines.models.casting import within
-from engines.models.onnx_export import GRAPH_VERSION, cache_folder
+from engines.models.onnx_export import GRAPH_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

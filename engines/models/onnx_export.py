@@ -5,22 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from engines.errors import BackendMissingError
-from engines.files import whole_file
+from engines.files import cache_folder, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from pathlib import Path
 
     from engines.models.bundle import ModelBundle
 
-__all__ = ["GRAPH_VERSION", "OUTPUTS", "TYPES_KEY", "cache_folder", "onnx_from_bundle"]
+__all__ = ["GRAPH_VERSION", "OUTPUTS", "TYPES_KEY", "onnx_from_bundle"]
 
 GRAPH_VERSION = 5  # part of the cached file's name: raise it when the exported graph changes
 EXAMPLE_BATCH = 2  # a batch of 1 would be baked into the graph
@@ -28,11 +25,6 @@ OUTPUTS = ("logits", "features", "evidence")
 TYPES_KEY = "slidescreen.types"  # metadata: precision, and convolutions by type, in JSON
 
 log = logging.getLogger(__name__)
-
-
-def cache_folder() -> Path:
-    """Return where compiled models are kept: ``$SLIDESCREEN_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("SLIDESCREEN_CACHE") or platformdirs.user_cache_path("slidescreen"))
 
 
 def onnx_from_bundle(

@@ -13,8 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Self
 
 from engines.errors import BackendMissingError, EngineBuildError
-from engines.files import sha256_of_file, whole_file
-from engines.models.onnx_export import cache_folder
+from engines.files import cache_folder, sha256_of_file, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

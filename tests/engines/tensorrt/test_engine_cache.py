@@ -12,9 +12,9 @@ from filelock import FileLock
 
 from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.errors import EngineBuildError
+from engines.files import cache_folder
 from engines.hardware.gpu import Device
 from engines.mixed_precision.policy import Mixed, remember
-from engines.models.onnx_export import cache_folder
 from engines.tensorrt import engine_cache
 from engines.tensorrt.engine_cache import EngineKey, EngineOptions, discard, engine_for
 from engines.tensorrt.engine_store import (
