@@ -20,8 +20,9 @@ REAL_CELLS = Path(__file__).parents[2] / "shared" / "cells"
 
 
 def pytest_addoption(parser):
-    """Let the machine with a GPU insist on it."""
+    """Let the machine with a GPU insist on it, and whoever has the time ask for more."""
     parser.addoption("--require-gpu", action="store_true", help="fail where there is no GPU")
+    parser.addoption("--long", action="store_true", help="also run what is marked long")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -29,6 +30,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("realcells") and not REAL_CELLS.is_dir():
             item.add_marker(pytest.mark.skip(reason=f"no real cells in {REAL_CELLS}"))
+        if item.get_closest_marker("long") and not config.getoption("--long"):
+            item.add_marker(pytest.mark.skip(reason="takes long; --long runs it"))
         if item.get_closest_marker("gpu") and not (config.getoption("--require-gpu") or has_gpu()):
             item.add_marker(pytest.mark.skip(reason="needs an NVIDIA GPU; --require-gpu insists"))
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
 from screen.cli.main import cli
@@ -35,16 +36,16 @@ def test_every_command_it_names_exists():
 
 @pytest.fixture(scope="module")
 def tried(tmp_path_factory):
-    """Run the commands of "Try it" as written, but for the installation."""
+    """Run the commands of scripts/demo as written, but for the installation."""
     folder = tmp_path_factory.mktemp("newcomer")
-    block = README.partition("## Try it")[2].partition("```sh\n")[2].partition("```")[0]
+    demo = (ROOT / "scripts" / "demo").read_text(encoding="utf-8").partition("<<")[0]
     programs = {
         ".venv/bin/python": [sys.executable],
         ".venv/bin/slidescreen": [sys.executable, "-m", "screen.cli"],
     }
     said = []
-    for line in block.splitlines():
-        program, *arguments = shlex.split(line)
+    for line in demo.splitlines():
+        program, *arguments = shlex.split(line, comments=True) or [""]
         if program not in programs:
             continue
         arguments = [str(ROOT / part) if (ROOT / part).is_file() else part for part in arguments]
@@ -56,14 +57,27 @@ def tried(tmp_path_factory):
 
 
 def test_the_first_command_screens_example_cells(tried):
-    """With the shipped model: 96 cells of four slides, one of them bad."""
+    """With the shipped model: 240 cells of four slides, one of them bad."""
     folder, (_, out) = tried
     record = json.loads((folder / "results" / "run.json").read_text())
 
-    assert "96 cells, 1 bad" in out
+    assert "240 cells, 1 bad" in out
     assert record["counts"]["slides"] == 4
     assert record["parity"]["verdict"] == "agrees"
     assert record["model"]["architecture"] == "efficientnet_b3"
+
+
+def test_the_model_is_not_out_of_its_depth_on_drawn_cells(tried):
+    """So that intervals and flags mean something: no drift, and suspicious slides stand out."""
+    folder, _ = tried
+    drift = json.loads((folder / "results" / "run.json").read_text())["drift"]
+    slides = pyarrow.parquet.read_table(folder / "results" / "slides.parquet").to_pylist()
+    shares = {row["slide"]: row["fraction_positive"] for row in slides}
+
+    assert drift["value"] < 0.7
+    assert max(shares["healthy-1"], shares["healthy-2"]) < 0.35
+    assert min(shares["suspicious-1"], shares["suspicious-2"]) > 0.6
+    assert (folder / "results" / "report.html").stat().st_size > 100_000
 
 
 def test_the_python_example_runs(tried):
@@ -79,7 +93,7 @@ def test_the_python_example_runs(tried):
         check=True,
     )
 
-    assert done.stdout.strip() == "96"
+    assert done.stdout.strip() == "240"
 
 
 def test_the_columns_it_names_are_those_written(tried):
