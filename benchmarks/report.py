@@ -35,7 +35,7 @@ sys.path.insert(0, str(REPOSITORY / "examples"))
 from draw_cells import draw_cell
 
 from engines.hardware.machine import Machine
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings

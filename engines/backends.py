@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from engines.cells import Batch, Read
     from engines.decode.base import DecodeOptions, Decoder
-    from engines.models.bundle import ModelBundle, ModelInput
+    from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from engines.registry import Backend, DecoderRow
     from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 

@@ -15,7 +15,8 @@ from engines.decode.base import DecodeOptions
 from engines.errors import BackendMissingError
 from engines.files import cache_folder
 from engines.hardware.gpu import gpu_or_why_not
-from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle, ModelInput
+from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
+from engines.models.input import ModelInput
 from engines.registry import runtime_row, runtimes_on
 from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
 

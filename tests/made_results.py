@@ -12,7 +12,7 @@ from draw_cells import draw_cell
 
 from engines.cells import STATUSES
 from engines.hardware.machine import Machine
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings
@@ -100,7 +100,7 @@ SCHEMA = pa.schema(
 TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
 
 
-def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash"):
+def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash", crop_pct=1.0):
     """
     Write run.json, parts, slides and duplicates.
 
@@ -111,6 +111,7 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash"):
         part_cells: Rows per part.
         trust: Whether the bundle had trust data.
         fit: How crops became input.
+        crop_pct: Which part of them.
     """
     results = ResultsFolder(out)
     results.cells.mkdir(parents=True)
@@ -129,7 +130,7 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash"):
         {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},
     ]
     write_table(pa.Table.from_pylist(copies), results.duplicates, mark.metadata)
-    results.write_run(record(mark, cells, trust=trust, fit=fit))
+    results.write_run(record(mark, cells, trust=trust, fit=fit, crop_pct=crop_pct))
     return out
 
 
@@ -218,7 +219,7 @@ AGREES = ParityRecord(
 )
 
 
-def record(mark, cells, *, trust=True, fit="squash"):
+def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0):
     """Return run.json of a run that is done."""
     return RunRecord(
         state="done",
@@ -233,7 +234,9 @@ def record(mark, cells, *, trust=True, fit="squash"):
             positive="all",
             threshold=0.4,
             temperature=1.0,
-            input=ModelInput(height=32, width=32, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3),
+            input=ModelInput(
+                height=32, width=32, fit=fit, crop_pct=crop_pct, mean=(0.5,) * 3, std=(0.5,) * 3
+            ),
             data={"name": "nothing"},
         ),
         decoder="pillow",

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from engines.backends import decoder_candidates
+from engines.decode.geometry import placement
 from engines.errors import SourceError, UserError
 from engines.files import whole_file
 from engines.metrics import Scored, figures
@@ -26,7 +27,7 @@ from train.export.bundle_writer import Meaning, as_shipped, model_input, publish
 from train.export.half_precision import measured_half, settle_in_bfloat16
 from train.export.model_card import card_text
 from train.recipe import changes
-from train.trainer.augmentation import ROOM
+from train.trainer.augmentation import ROOM, stored_window
 from train.trainer.checkpoint import Identity, load_state, save_state
 from train.trainer.events import EpochDone
 from train.trainer.init_weights import network_to_train, sources_of, subjects_behind
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from engines.uncertainty.fitted import Trust
     from train.data.decoded import DecodedCells
     from train.data.holdout import Parts
@@ -272,10 +274,11 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
         training.resume(state)
     expected = model_input(recipe)
     held_out = decoded_cells(parts.held_out, expected, options.decoder)
-    learned = decoded_cells(parts.training, enlarged(expected, ROOM), options.decoder)
+    stored = enlarged(expected, ROOM, stored_window(recipe))
+    learned = decoded_cells(parts.training, stored, options.decoder)
     faults = {fault.ref.path: fault.reason for fault in (*learned.faults, *held_out.faults)}
     _check_decoded(learned, held_out, classes)
-    cells = _training_cells(learned, classes, _backgrounds(learned, recipe, options))
+    cells = _training_cells(learned, classes, _backgrounds(learned, stored, options))
     return Run(recipe, options, parts, classes, held_out, faults, training, identity, cells)
 
 
@@ -315,13 +318,13 @@ def _check_decoded(learned: DecodedCells, held_out: DecodedCells, classes: tuple
             )
 
 
-def _backgrounds(learned: DecodedCells, recipe: Recipe, options: FitOptions) -> Tensor:
+def _backgrounds(learned: DecodedCells, stored: ModelInput, options: FitOptions) -> Tensor:
     """Cut backgrounds that fit the crops, taking the first crop's size for everyone's."""
     if options.backgrounds is None:
         return none()
     with Image.open(learned.cells[0].file) as crop:
-        native = crop.width
-    return open_backgrounds(options.backgrounds, native, round(recipe.img_size * ROOM))
+        native = placement(crop.height, crop.width, stored).window.width
+    return open_backgrounds(options.backgrounds, native, stored.width)
 
 
 def _training_cells(

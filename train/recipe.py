@@ -68,6 +68,7 @@ class Recipe:
         model_args: Further arguments of ``timm.create_model``, kept in the bundle.
         train_args: Likewise, but of the training network only (drop rates).
         img_size: Side of the model's input, in pixels.
+        crop_pct: Centre crop: the share of a crop's sides that the model's input shows.
         mean: Of the model's input, per channel.
         std: Likewise.
         augment: Which family of augmentations.
@@ -105,6 +106,7 @@ class Recipe:
     model_args: Mapping[str, Any] = field(default_factory=dict)
     train_args: Mapping[str, Any] = field(default_factory=dict)
     img_size: int = 224
+    crop_pct: float = 1.0
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     augment: Augment
@@ -132,6 +134,8 @@ class Recipe:
             raise ValueError("a recipe needs two folds or more, a batch of two or more, a phase")
         if not (0 <= self.ema_decay < 1 and 0 <= self.smoothing < 1):
             raise ValueError("ema_decay and smoothing lie between 0 and 1")
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
 
     @property
     def epochs(self) -> int:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import Batch, Shard
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["DEVICES", "Codec", "DecodeError", "DecodeOptions", "Decoder", "Encoded", "HeaderReader"]
 

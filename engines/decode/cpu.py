@@ -16,7 +16,7 @@ from engines.image_quality import quality
 if TYPE_CHECKING:
     from engines.cells import CellFacts, CellRef, Read, Shard
     from engines.decode.base import Codec, DecodeOptions
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["HostDecoder"]
 
@@ -51,7 +51,8 @@ class HostDecoder(PrefetchingDecoder):
                 continue
             image, facts = decoded
             place = placement(image.shape[0], image.shape[1], self.expected)
-            resized = self.local.codec.resize(image, place.height, place.width)
+            shown = image[place.window.slices]
+            resized = self.local.codec.resize(shown, place.height, place.width)
             inputs[len(good)][place.slices] = resized
             good.append((ref, facts))
         pixels = inputs[: len(good)]

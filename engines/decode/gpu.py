@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from engines.cells import CellFacts, CellRef, Read, Shard
     from engines.decode.base import Codec, DecodeOptions, Encoded
     from engines.decode.file_formats import BmpBody
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["DeviceCodec", "DeviceDecoder"]
 

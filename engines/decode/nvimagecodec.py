@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from engines.cells import Read
     from engines.decode.base import DecodeOptions, Decoder, Encoded
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["NvImageCodec", "NvImageCodecOnDevice", "open_decoder"]
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from engines.cells import Read
     from engines.decode.base import DecodeOptions, Decoder
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["PillowCodec", "PillowEncoded", "open_decoder"]
 

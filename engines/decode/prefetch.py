@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from engines.cells import Batch, CellRef, Read, Shard
     from engines.decode.base import DecodeOptions
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["PrefetchingDecoder"]
 

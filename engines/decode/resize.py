@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
 
 __all__ = ["resize_into"]
 
@@ -34,7 +34,7 @@ def resize_into(inputs: Tensor, images: Sequence[Tensor], expected: ModelInput) 
         by_size[image.shape[0], image.shape[1]].append(index)
     for (height, width), indices in by_size.items():
         place = placement(height, width, expected)
-        stacked_NHWC = torch.stack([images[index] for index in indices])
+        stacked_NHWC = torch.stack([images[index][place.window.slices] for index in indices])
         resized = _resized(stacked_NHWC, (place.height, place.width), expected.filter)
         rows, columns = place.slices
         if len(by_size) == 1:

@@ -15,10 +15,11 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from engines.errors import BundleError
 from engines.files import sha256_of_file, whole_file
+from engines.models.input import CHANNELS, ModelInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +30,6 @@ __all__ = [
     "DEFAULT_BUNDLE",
     "FORMAT",
     "ModelBundle",
-    "ModelInput",
     "save_bundle",
     "with_half",
     "with_trust",
@@ -37,47 +37,8 @@ __all__ = [
 
 FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
-CHANNELS = 3
-TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
 CONFIG, WEIGHTS, SCREENING = "config.json", "model.safetensors", "screening.json"
 TRUST = "trust.safetensors"
-
-Fit = Literal["squash", "pad"]
-Filter = Literal["bilinear", "bicubic"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelInput:
-    """
-    How a crop becomes the model's input.
-
-    Attributes:
-        height: Of the model's input, in pixels.
-        width: Likewise.
-        fit: ``squash`` scales both sides to size; ``pad`` keeps the aspect ratio and
-            adds black around it.
-        filter: Resampling filter, antialiased when shrinking.
-        mean: Per RGB channel, of values in 0..1.
-        std: Likewise.
-    """
-
-    height: int
-    width: int
-    fit: Fit = "squash"
-    filter: Filter = "bicubic"
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-    def __post_init__(self) -> None:
-        """Refuse what no decoder could honour."""
-        if min(self.height, self.width) < 1:
-            raise ValueError(f"input size must be positive, got {self.height}x{self.width}")
-        if self.fit not in ("squash", "pad"):
-            raise ValueError(f"fit must be squash or pad, got {self.fit!r}")
-        if self.filter not in ("bilinear", "bicubic"):
-            raise ValueError(f"filter must be bilinear or bicubic, got {self.filter!r}")
-        if not len(self.mean) == len(self.std) == CHANNELS or min(self.std) <= 0:
-            raise ValueError("mean and std need three values each, std above 0")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -291,12 +252,12 @@ def _check_agreement(bundle: ModelBundle, config: Mapping[str, Any]) -> None:
     expected = bundle.input
     pairs = {
         "num_classes": (config["num_classes"], len(bundle.classes)),
-        "input_size": (seen["input_size"], [3, expected.height, expected.width]),
+        "input_size": (seen["input_size"], [CHANNELS, expected.height, expected.width]),
         "mean": (seen["mean"], list(expected.mean)),
         "std": (seen["std"], list(expected.std)),
         "interpolation": (seen["interpolation"], expected.filter),
-        "crop_pct": (seen["crop_pct"], 1.0),
-        "crop_mode": (seen["crop_mode"], TIMM_CROP_MODES[expected.fit]),
+        "crop_pct": (seen["crop_pct"], expected.crop_pct),
+        "crop_mode": (seen["crop_mode"], expected.crop_mode),
     }
     for name, (timm_says, screening_says) in pairs.items():
         if timm_says != screening_says:

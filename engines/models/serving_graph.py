@@ -23,7 +23,8 @@ from engines.models.casting import DTYPES, compute_in, fold_batch_norms, widen_c
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from engines.models.bundle import ModelBundle, ModelInput
+    from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
 
 __all__ = [
     "ServingGraph",

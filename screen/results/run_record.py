@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import ResultsError
 from engines.hardware.machine import Machine
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.parity import PixelAgreement, ScoreAgreement
 from engines.sources.folder import escaped
 from engines.sources.names import printable

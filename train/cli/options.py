@@ -38,8 +38,8 @@ __all__ = [
 EXISTING = click.Path(path_type=Path, exists=True)
 LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
 PLAIN = (  # options that are fields of a recipe
-    "batch_size", "samples_per_class", "img_size", "freeze", "ema_decay", "mixup", "mixstyle",
-    "folds",
+    "batch_size", "samples_per_class", "img_size", "crop_pct", "freeze", "ema_decay", "mixup",
+    "mixstyle", "folds",
 )  # fmt: skip
 NORMS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -86,6 +86,9 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
                      help="Cells shown per epoch and class.  [default: the recipe's, at most four "
                           "times as many as there are on average; with --limit, as many]"),
         click.option("--img-size", type=click.IntRange(min=32), help="Side of the model's input."),
+        click.option("--crop-pct", type=click.FloatRange(0, 1, min_open=True),
+                     help="Show the network this share of a crop's sides, the middle; as timm's.  "
+                          "[default: as the start was trained, or all]"),
         click.option("--view", type=click.IntRange(min=32),
                      help="Side of the middle of crops that phases with a view train on."),
         click.option("--lr", type=click.FloatRange(min=0, min_open=True),
@@ -213,6 +216,8 @@ def _taken_over(bundle: ModelBundle) -> dict[str, Any]:
     return {
         "architecture": bundle.architecture,
         "model_args": dict(bundle.model_args),
+        "img_size": bundle.input.height,
+        "crop_pct": bundle.input.crop_pct,
         "mean": bundle.input.mean,
         "std": bundle.input.std,
     }
@@ -274,14 +279,20 @@ def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
     if given["lr"]:
         factor = given["lr"] / phases[0].lr
         phases = tuple(replace(phase, lr=phase.lr * factor) for phase in phases)
-    share = recipe.img_size / RECIPES[recipe.name].img_size
+    own = RECIPES[recipe.name]
+    share = recipe.img_size / own.img_size * own.crop_pct / recipe.crop_pct
     phases = tuple(
-        replace(phase, view=phase.view and (given["view"] or round(phase.view * share)))
+        replace(phase, view=phase.view and (given["view"] or _view(phase.view * share, recipe)))
         for phase in phases
     )
     if given["epochs"]:
         phases = with_epochs(phases, given["epochs"])
     return replace(recipe, phases=phases)
+
+
+def _view(side: float, recipe: Recipe) -> int | None:
+    """Return a phase's view, or None where a centre crop shows no more than that anyway."""
+    return round(side) if side < recipe.img_size else None
 
 
 def _model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import Batch, CellRef
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
     from train.data.labelled_cells import LabelledCell
 
 __all__ = ["DecodedCells", "decoded_cells", "enlarged"]
@@ -65,10 +65,18 @@ def decoded_cells(
     return DecodedCells(tuple(kept), pixels[: len(kept)], tuple(faults))
 
 
-def enlarged(expected: ModelInput, room: float) -> ModelInput:
-    """Return the same input at *room* times the size: for augmentation to cut from."""
-    height, width = round(expected.height * room), round(expected.width * room)
-    return replace(expected, height=height, width=width)
+def enlarged(expected: ModelInput, room: float, window: float = 1.0) -> ModelInput:
+    """
+    Return an input for augmentation to cut *expected* from.
+
+    Args:
+        expected: The model's.
+        room: As many times as fine.
+        window: The model's input shows this share of the larger one's sides, from 1 down to the
+            model's ``crop_pct``: there has to be something around it.
+    """
+    height, width = (round(side * room / window) for side in (expected.height, expected.width))
+    return replace(expected, height=height, width=width, crop_pct=expected.crop_pct / window)
 
 
 def _batches(

@@ -113,7 +113,7 @@ def _mixed(cells: Sequence[LabelledCell]) -> tuple[str, ...]:
 
 def _faults(cells: Sequence[LabelledCell], decoder: str) -> dict[str, str]:
     """Decode every cell, keeping only what went wrong."""
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
     from train.data.decoded import decoded_cells
 
     small = ModelInput(height=SMALL, width=SMALL, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

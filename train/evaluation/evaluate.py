@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor, nn
 
-    from engines.models.bundle import ModelBundle, ModelInput
+    from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from train.compute import Compute
     from train.data.labelled_cells import LabelledCell
 

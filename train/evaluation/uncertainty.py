@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from engines.models.bundle import ModelBundle, ModelInput
+    from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from train.data.decoded import DecodedCells
     from train.data.labelled_cells import LabelledCell
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors.torch import save_file
 
-from engines.models.bundle import ModelInput, save_bundle
+from engines.models.bundle import save_bundle
+from engines.models.input import CHANNELS, ModelInput
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,7 +62,11 @@ def as_shipped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def model_input(recipe: Recipe) -> ModelInput:
     """Return what a network of this recipe expects."""
     return ModelInput(
-        height=recipe.img_size, width=recipe.img_size, mean=recipe.mean, std=recipe.std
+        height=recipe.img_size,
+        width=recipe.img_size,
+        crop_pct=recipe.crop_pct,
+        mean=recipe.mean,
+        std=recipe.std,
     )
 
 
@@ -102,7 +107,8 @@ def publish_bundle(
 
 
 def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
-    """Build ``config.json`` in timm's hub layout: the whole crop, squashed to size."""
+    """Build ``config.json`` in timm's hub layout."""
+    expected = model_input(recipe)
     return {
         "architecture": recipe.architecture,
         "num_classes": len(classes),
@@ -110,13 +116,13 @@ def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
         "pretrained_cfg": {
             "num_classes": len(classes),
             "label_names": list(classes),
-            "input_size": [3, recipe.img_size, recipe.img_size],
+            "input_size": [CHANNELS, expected.height, expected.width],
             "fixed_input_size": False,
-            "interpolation": "bicubic",
-            "crop_pct": 1.0,
-            "crop_mode": "squash",
-            "mean": list(recipe.mean),
-            "std": list(recipe.std),
+            "interpolation": expected.filter,
+            "crop_pct": expected.crop_pct,
+            "crop_mode": expected.crop_mode,
+            "mean": list(expected.mean),
+            "std": list(expected.std),
             "license": "apache-2.0",
         },
     }

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from train.evaluation.evaluate import Evaluation
 
 __all__ = ["card_text", "trust_section", "with_trust_section"]
@@ -209,12 +210,23 @@ def _limits(bundle: ModelBundle) -> str:
     )
 
 
+def _input(expected: ModelInput) -> str:
+    """Say what of a crop the network sees, and at which size."""
+    part = "the whole crop"
+    if expected.crop_pct < 1:
+        part = f"the middle {expected.crop_pct:.3f} of the crop's sides, cut out first,"
+    done = "squashed" if expected.fit == "squash" else "brought, its shape kept,"
+    return (
+        f"RGB, {part} {done} to {expected.width} x {expected.height} ({expected.filter}), "
+        f"mean {list(expected.mean)}, std {list(expected.std)}"
+    )
+
+
 def _use(bundle: ModelBundle) -> str:
     """Show how to load it."""
     return (
         "## Use\n\n```console\n$ slidescreen run CELLS --out results --model BUNDLE\n```\n\n"
         "```python\nimport timm\n\nmodel = timm.create_model("
         '"local-dir:BUNDLE", pretrained=True).eval()\n```\n\n'
-        f"Input: RGB, the whole crop squashed to {bundle.input.width} x {bundle.input.height} "
-        f"({bundle.input.filter}), mean {list(bundle.input.mean)}, std {list(bundle.input.std)}.\n"
+        f"Input: {_input(bundle.input)}.\n"
     )

@@ -27,9 +27,11 @@ __all__ = [
     "StainAugmentation",
     "open_augmentation",
     "reduced",
+    "stored_window",
 ]
 
 ROOM = 1.25  # cells are stored larger than the model's input, so that enlarging keeps detail
+REACH = 1.8  # and wider: what turning, shrinking and shifting bring in, in sides of the input
 BINOMIAL = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
 DARK = 1 / 255  # optical density needs a floor: the background of segmented cells is black
 
@@ -55,18 +57,25 @@ class Augmentation(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """No augmentation: the middle of the crop at the model's scale."""
+    """
+    No augmentation: the middle of the crop at the model's scale.
+
+    Attributes:
+        size: Of the model's input.
+        window: Share of the stored cells' sides that the model's input shows.
+    """
 
     size: int
+    window: float = 1.0
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Bring cells to the model's scale and cut the view."""
         del generator
-        pixels = _unit_range(pixels_NRR3)
+        pixels, side = _unit_range(pixels_NRR3), round(self.size / self.window)
         scaled = functional.interpolate(
-            pixels, (self.size, self.size), mode="bicubic", antialias=True, align_corners=False
+            pixels, (side, side), mode="bicubic", antialias=True, align_corners=False
         )
-        margin = (self.size - view) // 2
+        margin = (side - view) // 2
         return scaled[:, :, margin : margin + view, margin : margin + view].clamp(0, 1)
 
 
@@ -77,10 +86,11 @@ class StainAugmentation:
 
     Attributes:
         size: Of the model's input.
+        window: Share of the stored cells' sides that the model's input shows.
         zoom: Cells are scaled by up to this factor either way: size alone tells the classes of
             some data sets apart, and means nothing at another magnification.
         stretch: Likewise, of one axis against the other.
-        shift: Of the centre, in widths of the crop.
+        shift: Of the centre, in widths of the model's input.
         stain: Spread of the mixing of optical densities (how much of each dye).
         dye: Spread, in factors of e, of all optical densities: how long the slide was stained.
         gain: Spread, in octaves, of each channel's brightness; half of it of all together.
@@ -94,6 +104,7 @@ class StainAugmentation:
     """
 
     size: int
+    window: float = 1.0
     zoom: float = 1.1
     stretch: float = 1.08
     shift: float = 0.05
@@ -110,7 +121,7 @@ class StainAugmentation:
         """Move, then stain, then focus: the order in which an image comes about."""
         draw = _Draw(len(pixels_NRR3), generator, pixels_NRR3.device)
         pixels = _unit_range(pixels_NRR3)
-        share, placement = view / self.size, self._placement(draw)
+        share, placement = view / self.size * self.window, self._placement(draw)
         if len(self.backgrounds):
             pixels = torch.cat([pixels, _inside(pixels)], 1)
             pixels, cell = _warped(pixels, placement, share, view).tensor_split([3], 1)
@@ -148,7 +159,8 @@ class StainAugmentation:
         flip = draw.sign()
         turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).view(-1, 2, 2)
         sides = torch.stack([flip * stretch / scale, 1 / (stretch * scale)], 1)
-        return torch.cat([turn * sides[:, None, :], draw.uniform(-1, 1, 2, 1) * 2 * self.shift], 2)
+        shift = draw.uniform(-1, 1, 2, 1) * 2 * self.shift * self.window
+        return torch.cat([turn * sides[:, None, :], shift], 2)
 
     def _stained(self, pixels: Tensor, draw: _Draw) -> Tensor:
         """Mix optical densities and brighten channels; black stays black."""
@@ -175,10 +187,11 @@ class PaperAugmentation:
     """
 
     size: int
+    window: float = 1.0
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Apply the steps to each cell by itself, with torchvision's transforms."""
-        plain = Plain(self.size)(pixels_NRR3, view, generator)
+        plain = Plain(self.size, self.window)(pixels_NRR3, view, generator)
         steps = _paper_steps()
         with torch.random.fork_rng(devices=[]):
             # torchvision draws from the global generator only.
@@ -190,11 +203,16 @@ def open_augmentation(
     recipe: Recipe, scale: float = 1.0, backgrounds: Tensor | None = None
 ) -> Augmentation:
     """Return the recipe's augmentation, for crops reduced by *scale*; so are the backgrounds."""
-    size = round(recipe.img_size * scale)
+    size, window = round(recipe.img_size * scale), stored_window(recipe)
     if recipe.augment == "stain":
         behind = none() if backgrounds is None else backgrounds
-        return StainAugmentation(size=size, backgrounds=reduced(behind, scale))
-    return PaperAugmentation(size) if recipe.augment == "paper" else Plain(size)
+        return StainAugmentation(size=size, window=window, backgrounds=reduced(behind, scale))
+    return PaperAugmentation(size, window) if recipe.augment == "paper" else Plain(size, window)
+
+
+def stored_window(recipe: Recipe) -> float:
+    """Return the share of the stored cells' sides that the model's input shows."""
+    return max(recipe.crop_pct, 1 / REACH)
 
 
 def reduced(pixels_NRR3: Tensor, scale: float) -> Tensor:

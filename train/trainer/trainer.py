@@ -44,7 +44,8 @@ class TrainingCells:
     What the loop trains on.
 
     Attributes:
-        pixels: ``(N, R, R, 3)`` uint8, R the model's size times ``augment.ROOM``.
+        pixels: ``(N, R, R, 3)`` uint8, larger and wider than the model's input: see
+            ``train.trainer.augmentation.ROOM`` and ``REACH``.
         classes: ``(N,)`` class numbers.
         subjects: ``(N,)`` subject numbers.
         backgrounds: ``(M, T, T, 3)`` uint8, of the pixels' scale: see ``train.data.backgrounds``.

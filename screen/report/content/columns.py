@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
     from screen.results.run_record import RunRecord
 
 __all__ = ["QUALITY", "Fields"]

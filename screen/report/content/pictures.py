@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from engines.models.bundle import ModelInput
+    from engines.models.input import ModelInput
     from engines.sources import Source
     from screen.report.content.galleries import Cell
 
@@ -103,14 +103,17 @@ def overlay_box(height: int, width: int, expected: ModelInput) -> tuple[float, f
     """
     Return where the model's input lies on a crop, in parts of the crop's width and height.
 
-    All of the crop where it was squashed; more than the crop where black was added around it.
+    All of the crop where it was squashed, its middle where only that was shown; more than the
+    crop where black was added around it.
     """
     place = placement(height, width, expected)
+    across = place.window.width / place.width  # pixels of the crop to a pixel of the input
+    down = place.window.height / place.height
     return (
-        -place.left / place.width,
-        -place.top / place.height,
-        expected.width / place.width,
-        expected.height / place.height,
+        (place.window.left - place.left * across) / width,
+        (place.window.top - place.top * down) / height,
+        expected.width * across / width,
+        expected.height * down / height,
     )
 
 

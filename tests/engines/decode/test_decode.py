@@ -22,12 +22,13 @@ from engines.decode.geometry import placement
 from engines.decode.gpu import DeviceDecoder
 from engines.decode.nvimagecodec import NvImageCodecOnDevice
 from engines.errors import BackendMissingError
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
 
 HALF = (0.5, 0.5, 0.5)
 SQUASH = ModelInput(height=48, width=64, mean=HALF, std=HALF)
 PAD = ModelInput(height=48, width=64, fit="pad", mean=HALF, std=HALF)
+MIDDLE = replace(SQUASH, crop_pct=0.57)
 FILES = {**zoo.good(), **zoo.bad(), "huge.png": zoo.huge_png()}
 
 
@@ -94,7 +95,7 @@ def test_every_bad_file_is_a_fault_with_a_reason(decoder, path):
     assert faults[path].reason
 
 
-@pytest.mark.parametrize("expected", [SQUASH, PAD], ids=["squash", "pad"])
+@pytest.mark.parametrize("expected", [SQUASH, PAD, MIDDLE], ids=["squash", "pad", "middle"])
 @pytest.mark.parametrize("path", sorted(zoo.good()))
 def test_pixels_are_the_references(decoder, path, expected):
     """Every decoder gives Pillow's pixels, within the limits of parity."""

@@ -23,7 +23,7 @@ from engines.decode.resize import resize_into
 from engines.decode.upload import Uploader, rgb_from_bmp
 from engines.hardware.cuda_streams import HostStream
 from engines.image_quality import quality
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
 
 CPU = torch.device("cpu")
@@ -190,9 +190,11 @@ def test_uploaded_pieces_arrive_whole_and_apart():
 
 @pytest.mark.parametrize("filter_name", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("fit", ["squash", "pad"])
-def test_many_crops_resized_together_are_pillows_each(filter_name, fit):
+@pytest.mark.parametrize("crop_pct", [1.0, 0.6])
+def test_many_crops_resized_together_are_pillows_each(filter_name, fit, crop_pct):
     """Mixed sizes, resized in groups, each land where they belong, as Pillow would make them."""
-    expected = ModelInput(height=32, width=40, fit=fit, filter=filter_name, mean=HALF, std=HALF)
+    how = {"fit": fit, "crop_pct": crop_pct, "filter": filter_name}
+    expected = ModelInput(height=32, width=40, **how, mean=HALF, std=HALF)
     sizes = [(90, 70), (33, 20), (90, 70), (40, 32), (1, 5), (90, 70), (200, 300)]
     crops = [draw_cell(seed, size) for seed, size in enumerate(sizes)]
     inputs = torch.zeros((len(crops), 32, 40, 3), dtype=torch.uint8)

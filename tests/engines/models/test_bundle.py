@@ -47,6 +47,48 @@ def test_timm_prepares_crops_as_the_bundle_says(bundle):
     assert (resolved["crop_pct"], resolved["crop_mode"]) == (1.0, "squash")
 
 
+@pytest.fixture
+def middle(copy):
+    """The tiny bundle, shown the middle 0.57 of crops, as both of its records say."""
+    said = {
+        name: json.loads((copy / name).read_text()) for name in ("config.json", "screening.json")
+    }
+    seen = {**said["config.json"]["pretrained_cfg"], "crop_pct": 0.57}
+    edit(copy / "config.json", pretrained_cfg=seen)
+    edit(copy / "screening.json", input={**said["screening.json"]["input"], "crop_pct": 0.57})
+    return copy
+
+
+def test_a_centre_crop_is_one_for_us_and_for_timm(bundle, middle):
+    """And another input is another model."""
+    loaded = ModelBundle.load(middle)
+    model = timm.create_model(f"local-dir:{middle}", pretrained=True)
+
+    resolved = timm.data.resolve_model_data_config(model)
+
+    assert loaded.input.crop_pct == resolved["crop_pct"] == 0.57
+    assert loaded.sha256 != bundle.sha256
+
+
+def test_a_centre_crop_that_only_one_record_states_is_refused(middle):
+    """What timm would look at at another part of the crop than we do."""
+    seen = json.loads((middle / "config.json").read_text())["pretrained_cfg"]
+    edit(middle / "config.json", pretrained_cfg={**seen, "crop_pct": 1.0})
+
+    with pytest.raises(BundleError, match=r"crop_pct is 1.0 in config.json, 0.57"):
+        ModelBundle.load(middle)
+
+
+@pytest.mark.parametrize("share", [0, -0.5, 1.01])
+def test_a_centre_crop_of_nothing_or_more_than_all_is_refused(middle, share):
+    """The share of a crop's sides lies above 0 and goes up to 1."""
+    said = json.loads((middle / "screening.json").read_text())["input"]
+    edit(middle / "screening.json", input={**said, "crop_pct": share})
+
+    with pytest.raises(BundleError, match="crop_pct must be"):
+        ModelBundle.load(middle)
+
+
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "screening.json"])
 def test_a_missing_file_is_named(copy, name):
     """A bundle without one of its files says which."""

@@ -51,9 +51,13 @@ def opened(browser):
     assert outside == []
 
 
-@pytest.fixture(scope="module", params=["squash", "pad"])
+@pytest.fixture(
+    scope="module",
+    params=[("squash", 1.0, 1, 1), ("pad", 1.0, 1, 32 / 25), ("squash", 0.5, 44 / 90, 36 / 70)],
+    ids=["squash", "pad", "middle"],
+)
 def geometry(request):
-    """Each way in which crops become input."""
+    """Each way in which crops become input: fit, crop_pct, width and height of the overlay."""
     return request.param
 
 
@@ -61,13 +65,14 @@ def geometry(request):
 def made(tmp_path_factory):
     """Write a report of three slides, the last without a scored cell; all cells are drawn."""
 
-    def call(fit="squash"):
+    def call(fit="squash", crop_pct=1.0):
         folder = tmp_path_factory.mktemp("report")
         cells = [cell(f"b/{n}.png", "b", p=0.6 + 0.02 * n) for n in range(12)]
         cells += [cell(f"a/{n}.png", "a", p=0.05 * n) for n in range(1, 9)]
         draw(folder / "cells", cells)
         cells += [fault(f"c/{n}.png", "c", error="cut short") for n in range(3)]
-        out = make_results(folder / "results", cells, source=folder / "cells", fit=fit)
+        source = folder / "cells"
+        out = make_results(folder / "results", cells, source=source, fit=fit, crop_pct=crop_pct)
         labels = folder / "labels.csv"
         labels.write_text("path,label\n" + "".join(f"b/{n}.png,all\n" for n in range(9)))
         return write_report(ReportOptions(results=out, labels=str(labels))).path
@@ -191,8 +196,9 @@ def test_evidence_is_switched_for_one_cell_and_for_all(opened, report):
 
 
 def test_evidence_lies_on_the_picture_as_the_model_saw_it(opened, made, geometry):
-    """Squashed crops: just on the picture; padded ones, 90 x 70: beyond it above and below."""
-    page = opened(made(geometry))
+    """Squashed: just on the picture; padded, 90 x 70: beyond it; a centre crop: on its middle."""
+    fit, crop_pct, *sides = geometry
+    page = opened(made(fit, crop_pct))
     page.get_by_role("link", name="b", exact=True).click()
     page.locator("button.thumb").first.click()
 
@@ -200,10 +206,10 @@ def test_evidence_lies_on_the_picture_as_the_model_saw_it(opened, made, geometry
     overlay = page.locator(".frame canvas").first.bounding_box()
 
     wide, high = overlay["width"] / picture["width"], overlay["height"] / picture["height"]
-    assert wide == pytest.approx(1, abs=0.02)
-    assert high == pytest.approx(1 if geometry == "squash" else 32 / 25, abs=0.03)
-    middle = picture["y"] + picture["height"] / 2
-    assert overlay["y"] + overlay["height"] / 2 == pytest.approx(middle, abs=3)
+    assert (wide, high) == pytest.approx(sides, abs=0.03)
+    for start, side in (("y", "height"), ("x", "width")):
+        middle = picture[start] + picture[side] / 2
+        assert overlay[start] + overlay[side] / 2 == pytest.approx(middle, abs=3)
     assert picture["width"] / picture["height"] == pytest.approx(90 / 70, abs=0.05)
 
 

@@ -16,7 +16,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from engines.decode.geometry import placement
 from engines.errors import ResultsError
-from engines.models.bundle import ModelInput
+from engines.models.input import ModelInput
 from engines.sources.labels import FOREIGN, UNKNOWN, open_labels
 from screen.report.content.accuracy import Judged
 from screen.report.content.cell_reader import CellRows
@@ -174,17 +174,23 @@ def test_a_cell_of_two_galleries_takes_one_place():
 
 @pytest.mark.parametrize(("height", "width"), [(90, 70), (70, 90), (64, 64), (1, 300)])
 @pytest.mark.parametrize("fit", ["squash", "pad"])
-def test_the_overlay_lies_where_the_model_saw_it(height, width, fit):
-    """A corner of the input, carried to the crop, is where placement put the crop's corner."""
-    expected = ModelInput(height=48, width=64, fit=fit, mean=(0.5,) * 3, std=(0.5,) * 3)
+@pytest.mark.parametrize("crop_pct", [1.0, 0.57])
+def test_the_overlay_lies_where_the_model_saw_it(height, width, fit, crop_pct):
+    """Corners of what was shown, carried from the input to the crop, are the window's corners."""
+    expected = ModelInput(
+        height=48, width=64, fit=fit, crop_pct=crop_pct, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
     place = placement(height, width, expected)
+    window = place.window
 
     left, top, wide, high = overlay_box(height, width, expected)
 
-    for x, y in ((0, 0), (expected.width, expected.height)):
-        assert left + wide * x / expected.width == pytest.approx((x - place.left) / place.width)
-        assert top + high * y / expected.height == pytest.approx((y - place.top) / place.height)
-    if fit == "squash":
+    for part in (0, 1):
+        x, y = place.left + part * place.width, place.top + part * place.height
+        across, down = left + wide * x / expected.width, top + high * y / expected.height
+        assert across * width == pytest.approx(window.left + part * window.width)
+        assert down * height == pytest.approx(window.top + part * window.height)
+    if (fit, crop_pct) == ("squash", 1):
         assert (left, top, wide, high) == (0, 0, 1, 1)
 
 

@@ -7,13 +7,18 @@ from dataclasses import replace
 import pytest
 import torch
 
+from train.data.decoded import enlarged
+from train.export.bundle_writer import model_input
 from train.recipe import PAPER, SUBJECT, Phase
 from train.trainer.augmentation import (
+    REACH,
+    ROOM,
     PaperAugmentation,
     Plain,
     StainAugmentation,
     open_augmentation,
     reduced,
+    stored_window,
 )
 
 KINDS = [Plain(64), StainAugmentation(size=64), PaperAugmentation(64)]
@@ -99,6 +104,27 @@ def test_a_smaller_view_shows_the_middle_at_the_same_scale():
     whole, middle = (Plain(64)(stored(1), view, seeded()) for view in (64, 32))
 
     assert torch.allclose(whole[:, :, 16:48, 16:48], middle)
+
+
+@pytest.mark.parametrize("kind", KINDS[:2], ids=lambda k: type(k).__name__)
+def test_a_centre_crop_is_cut_from_wider_cells(kind):
+    """At the same scale, and with what turning brings in around it: as a view of a whole input."""
+    whole = replace(kind, size=64)(stored(64), 32, seeded())
+    shift = {"shift": kind.shift * 2} if hasattr(kind, "shift") else {}  # of a half as wide input
+
+    middle = replace(kind, size=32, window=0.5, **shift)(stored(64), 32, seeded())
+
+    assert torch.allclose(middle, whole, atol=1e-5)
+
+
+def test_training_cells_are_stored_wider_than_a_centre_crop():
+    """Wide enough for any turn, at most the whole crop, and as fine as without."""
+    for crop_pct, window in ((1.0, 1.0), (0.8, 0.8), (0.5, 1 / REACH)):
+        recipe = replace(SUBJECT, img_size=128, crop_pct=crop_pct)
+        stored_at = enlarged(model_input(recipe), ROOM, stored_window(recipe))
+
+        assert stored_at.crop_pct == pytest.approx(min(1, crop_pct * REACH))
+        assert stored_at.height == stored_at.width == round(128 * ROOM / window)
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.64, 0.5])

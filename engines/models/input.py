@@ -1,0 +1,58 @@
+"""What a crop becomes before the network sees it: size, centre crop, filter, normalisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["CHANNELS", "Filter", "Fit", "ModelInput"]
+
+CHANNELS = 3
+TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
+
+Fit = Literal["squash", "pad"]
+Filter = Literal["bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelInput:
+    """
+    How a crop becomes the model's input; ``engines.decode.geometry`` is the rule in pixels.
+
+    Attributes:
+        height: Of the model's input, in pixels.
+        width: Likewise.
+        fit: ``squash`` scales both sides to size; ``pad`` keeps the aspect ratio and
+            adds black around it.
+        crop_pct: Centre crop: the share of the crop's sides that is shown, as timm's
+            ``crop_pct``; 1.0 shows the whole crop.
+        filter: Resampling filter, antialiased when shrinking.
+        mean: Per RGB channel, of values in 0..1.
+        std: Likewise.
+    """
+
+    height: int
+    width: int
+    fit: Fit = "squash"
+    crop_pct: float = 1.0
+    filter: Filter = "bicubic"
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        """Refuse what no decoder could honour."""
+        if min(self.height, self.width) < 1:
+            raise ValueError(f"input size must be positive, got {self.height}x{self.width}")
+        if self.fit not in ("squash", "pad"):
+            raise ValueError(f"fit must be squash or pad, got {self.fit!r}")
+        if not 0 < self.crop_pct <= 1:
+            raise ValueError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+        if self.filter not in ("bilinear", "bicubic"):
+            raise ValueError(f"filter must be bilinear or bicubic, got {self.filter!r}")
+        if not len(self.mean) == len(self.std) == CHANNELS or min(self.std) <= 0:
+            raise ValueError("mean and std need three values each, std above 0")
+
+    @property
+    def crop_mode(self) -> str:
+        """Timm's name of the fit, as config.json states it."""
+        return TIMM_CROP_MODES[self.fit]
