@@ -41,7 +41,7 @@ from engines.registry import Choice
 from screen.options import Settings
 from screen.report.content.inputs import gather
 from screen.results.fingerprint import Fingerprint
-from screen.results.folder import ResultsFolder, write_table
+from screen.results.folder import ResultsFolder
 from screen.results.run_record import (
     Counts,
     ModelRecord,
@@ -52,6 +52,7 @@ from screen.results.run_record import (
     TrustRecord,
 )
 from screen.results.schema import EVIDENCE_KEY
+from screen.results.tables import write_table
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:

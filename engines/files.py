@@ -15,7 +15,16 @@ import platformdirs
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["cache_folder", "digest_of", "discard_scratch", "sha256_of_file", "whole_file"]
+    import pyarrow as pa
+
+__all__ = [
+    "cache_folder",
+    "digest_of",
+    "discard_scratch",
+    "native_file",
+    "sha256_of_file",
+    "whole_file",
+]
 
 SCRATCH_SUFFIX = ".scratch"
 
@@ -62,6 +71,18 @@ def digest_of(rows: Sequence[tuple[str, ...]]) -> str:
     """Return the first 16 hex digits of the SHA-256 of rows of text, their order included."""
     text = "\n".join("\t".join(row) for row in rows)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def native_file(path: Path, mode: str = "rb") -> pa.OSFile:
+    """
+    Open a file for Arrow.
+
+    By name, Arrow takes one with a colon for an address; as a Python file, its threads want the
+    interpreter back after that has ended, and abort the process.
+    """
+    import pyarrow as pa
+
+    return pa.OSFile(str(path), mode)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,7 +17,7 @@ from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings
 from screen.results.fingerprint import Fingerprint
-from screen.results.folder import ResultsFolder, write_table
+from screen.results.folder import ResultsFolder
 from screen.results.run_record import (
     ClassCoverage,
     Counts,
@@ -29,6 +29,7 @@ from screen.results.run_record import (
     SourceRecord,
     TrustRecord,
 )
+from screen.results.tables import write_table
 from screen.summary.flags import Thresholds
 
 HEIGHT, WIDTH = 3, 4

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from engines.errors import ResultsError
+from engines.files import native_file
 from engines.sources.slide_rule import CNMC_NAME
-from screen.results.folder import native_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,7 +13,8 @@ from screen.report.page.html import render
 from screen.report.page.script_data import cell_values, chart_values, slide_values
 from screen.report.page.template_values import page_values
 from screen.report.page.wording import Pictures, gallery_words
-from screen.results.folder import ResultsFolder, is_report, writing
+from screen.results.folder import ResultsFolder, is_report
+from screen.results.tables import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

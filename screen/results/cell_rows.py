@@ -1,174 +1,112 @@
-"""What a row says beyond the class: sets, strangeness, image quality, evidence."""
+"""The rows of a shard: one per cell in the order of the plan, scored or not."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from engines.cells import OPTICAL, QUALITY
-from engines.errors import BundleError
-from engines.uncertainty import probabilities
-from engines.uncertainty.conformal import Conformal, abstentions
-from engines.uncertainty.ood import together
+from engines.cells import OK
+from engines.errors import ParityError
+from engines.uncertainty import positives, predictions, probabilities
+from screen.results.schema import EVIDENCE_KEY, cell_schema, class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from engines.cells import CellFacts, CellRef, Fault, Scores
-    from engines.models.bundle import ModelBundle
-    from engines.uncertainty.fitted import Trust
+    from engines.cells import CellRef, Shard
+    from screen.results.cell_uncertainty import ScoredCells, Uncertainty
 
-__all__ = ["Judge", "Judged"]
-
-SHOWN = ("focus", "exposure", "clipped", "foreground")
+__all__ = ["shard_table"]
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """
-    What a row keeps of Scores: their features and the other classes' evidence would be gigabytes.
+def shard_table(
+    shard: Shard, gathered: Sequence[ScoredCells], uncertainty: Uncertainty
+) -> pa.Table:
+    """Lay out a shard's rows in the order of its refs."""
+    faults = [fault for item in gathered for fault in item.faults]
+    scored = [ref for item in gathered for ref in item.refs]
+    facts = [fact for item in gathered for fact in item.facts]
+    refs = scored + [fault.ref for fault in faults]
+    order = _order(shard, refs)
+    status = [OK] * len(scored) + [fault.status for fault in faults]
+    columns: dict[str, Any] = {
+        "path": [ref.path for ref in refs],
+        "slide": [ref.slide for ref in refs],
+        "status": status,
+        "error": pa.array([None] * len(scored) + [fault.reason for fault in faults], pa.string()),
+        **_fact_columns(facts + [fault.facts for fault in faults]),
+        **_score_columns(scored, gathered, uncertainty, len(faults)),
+    }
+    height, width = gathered[0].evidence.shape[1:]
+    shape = {EVIDENCE_KEY: json.dumps({"height": height, "width": width}).encode()}
+    schema = cell_schema(uncertainty.bundle.classes, height * width).with_metadata(shape)
+    return pa.table(columns, schema=schema).take(order)
 
-    Attributes:
-        refs: The n cells scored.
-        facts: One per ref.
-        faults: Cells that did not decode.
-        logits: ``(n, C)`` float32.
-        strangeness: ``(n,)`` float32, the distance in features; None if nothing tells it.
-        evidence: ``(n, h, w)`` float32, of the positive or else the predicted class.
-        quality: ``(n, Q)`` float32, NaN where it was not measured.
-    """
 
-    refs: tuple[CellRef, ...]
-    facts: tuple[CellFacts, ...]
-    faults: tuple[Fault, ...]
-    logits: NDArray[np.float32]
-    strangeness: NDArray[np.float32] | None
-    evidence: NDArray[np.float32]
-    quality: NDArray[np.float32]
+def _order(shard: Shard, refs: Sequence[CellRef]) -> pa.Array:
+    """Return where in *refs* each cell of the shard stands, refusing a lost or doubled one."""
+    position = {ref.path: index for index, ref in enumerate(refs)}
+    due = {ref.path for ref in shard.refs}
+    if len(refs) != len(shard.refs) or position.keys() != due:
+        raise RuntimeError(f"shard {shard.index} did not return each of its cells exactly once")
+    return pa.array([position[ref.path] for ref in shard.refs])
 
 
-@dataclass(frozen=True)
-class Judge:
-    """
-    Judges cells by a bundle.
+def _fact_columns(facts: Sequence[Any]) -> dict[str, pa.Array]:
+    """What is known of every file."""
+    return {
+        "width": pa.array([fact.width for fact in facts], pa.int64()),
+        "height": pa.array([fact.height for fact in facts], pa.int64()),
+        "content_hash": pa.array([fact.content_hash for fact in facts], pa.string()),
+    }
 
-    Attributes:
-        bundle: The model.
-        coverage: How often prediction sets are to hold the true class.
-    """
 
-    bundle: ModelBundle
-    coverage: float
+def _score_columns(
+    scored: Sequence[CellRef],
+    gathered: Sequence[ScoredCells],
+    uncertainty: Uncertainty,
+    fault_count: int,
+) -> dict[str, pa.Array]:
+    """What the model says; null for the *fault_count* cells at the end."""
+    bundle = uncertainty.bundle
+    logits_NC = np.concatenate([item.logits for item in gathered])
+    _require_finite(scored, logits_NC)
+    chances_NC = probabilities(logits_NC, bundle.temperature)
+    called = positives(chances_NC, bundle)
+    predicted = [bundle.classes[index] for index in predictions(chances_NC, bundle)]
+    columns: dict[str, pa.Array] = {
+        "predicted": pa.array(predicted, pa.string()),
+        "positive": pa.nulls(len(scored), pa.bool_()) if called is None else pa.array(called),
+        **_class_values("logit", logits_NC, bundle.classes),
+        **_class_values("prob", chances_NC, bundle.classes),
+        **uncertainty.columns(gathered, chances_NC),
+    }
+    return {name: _with_nulls(values, fault_count) for name, values in columns.items()}
 
-    @cached_property
-    def conformal(self) -> Conformal | None:
-        """The sets, fitted to the coverage asked for; None without trust data."""
-        trust = self.bundle.trust
-        if trust is None:
-            return None
-        held = trust.held_out
-        chances = probabilities(held.logits, self.bundle.temperature)
-        return Conformal.fitted(chances, held.truth, held.subjects, self.coverage)
 
-    def judged(self, scores: Scores) -> Judged:
-        """
-        Keep what the rows need.
+def _class_values(
+    prefix: str, values_NC: NDArray[np.float32], classes: Sequence[str]
+) -> dict[str, pa.Array]:
+    """Return a column for each class."""
+    columns = zip(class_columns(classes), values_NC.T, strict=True)
+    return {f"{prefix}_{name}": pa.array(values, pa.float32()) for name, values in columns}
 
-        Raises:
-            BundleError: If the bundle's trust data is of another network.
-        """
-        unknown = np.full((len(scores.refs), len(QUALITY)), np.nan, np.float32)
-        return Judged(
-            scores.refs,
-            scores.facts,
-            scores.faults,
-            scores.logits,
-            self._strangeness(scores),
-            _evidence(scores, self.bundle),
-            unknown if scores.quality is None else scores.quality,
+
+def _with_nulls(values: pa.Array, count: int) -> pa.Array:
+    """Append *count* nulls."""
+    return pa.concat_arrays([values, pa.nulls(count, values.type)])
+
+
+def _require_finite(scored: Sequence[CellRef], logits_NC: NDArray[np.float32]) -> None:
+    """Refuse to write a score that is no number."""
+    bad = ~np.isfinite(logits_NC).all(axis=1)
+    if bad.any():
+        raise ParityError(
+            f"the model's score of {scored[int(bad.argmax())].path} is not a finite number",
+            hint="pass --precision fp32; if it persists, the weights are damaged",
         )
-
-    def columns(
-        self, gathered: Sequence[Judged], chances_NC: NDArray[np.float32]
-    ) -> dict[str, pa.Array]:
-        """Return the columns of the N cells scored, whose calibrated probabilities are given."""
-        quality_NQ = np.concatenate([item.quality for item in gathered])
-        colours_N = self._colour_distances(quality_NQ)
-        columns = self._set_columns(chances_NC) | self._strangeness_columns(gathered, colours_N)
-        columns |= {name: _floats(quality_NQ[:, QUALITY.index(name)]) for name in SHOWN}
-        columns["stain_shift"] = _floats(colours_N)
-        columns["evidence"] = _evidence_column(np.concatenate([item.evidence for item in gathered]))
-        return columns
-
-    def _set_columns(self, chances_NC: NDArray[np.float32]) -> dict[str, pa.Array]:
-        """Which classes are in each cell's set."""
-        kinds = {"prediction_set": pa.list_(pa.string()), "abstained": pa.bool_()}
-        if self.conformal is None:
-            return {name: pa.nulls(len(chances_NC), kind) for name, kind in kinds.items()}
-        sets_NC = self.conformal.sets(chances_NC)
-        names = [
-            [name for name, inside in zip(self.bundle.classes, row, strict=True) if inside]
-            for row in sets_NC.tolist()
-        ]
-        return {
-            "prediction_set": pa.array(names, kinds["prediction_set"]),
-            "abstained": pa.array(abstentions(sets_NC)),
-        }
-
-    def _strangeness(self, scores: Scores) -> NDArray[np.float32] | None:
-        """Measure how far cells are from training in what the network sees."""
-        trust, features_NF = self.bundle.trust, scores.features
-        if trust is None or scores.quality is None:
-            return None
-        if features_NF.shape[1] != trust.features.centres.shape[1]:
-            raise BundleError(
-                f"the trust data of {self.bundle.folder} is of another network: "
-                f"{trust.features.centres.shape[1]} features, not {features_NF.shape[1]}",
-                hint="fit it anew with slidescreen-train calibrate",
-            )
-        return trust.features.distances(features_NF)
-
-    def _strangeness_columns(
-        self, gathered: Sequence[Judged], colours_N: NDArray[np.float32]
-    ) -> dict[str, pa.Array]:
-        """How far, colours included, and how rare that is among held-out cells."""
-        trust = self.bundle.trust
-        parts = [item.strangeness for item in gathered if item.strangeness is not None]
-        if trust is None or not parts:
-            nothing = pa.nulls(sum(len(item.refs) for item in gathered), pa.float32())
-            return {"ood_score": nothing, "ood_p": nothing}
-        distances = together(np.concatenate(parts), colours_N)
-        rarity = trust.usual_strangeness.p_values(distances)
-        return {"ood_score": _floats(distances), "ood_p": _floats(rarity)}
-
-    def _colour_distances(self, quality_NQ: NDArray[np.float32]) -> NDArray[np.float32]:
-        """How far the colours are from training's; NaN where that cannot be told."""
-        trust: Trust | None = self.bundle.trust
-        if trust is None:
-            return np.full(len(quality_NQ), np.nan, np.float32)
-        return trust.colours.distances(quality_NQ[:, -len(OPTICAL) :])
-
-
-def _evidence(scores: Scores, bundle: ModelBundle) -> NDArray[np.float32]:
-    """Pick the map of the positive class, or of the one predicted."""
-    if bundle.positive is not None:
-        return scores.evidence[:, bundle.classes.index(bundle.positive)].astype(np.float32)
-    rows = np.arange(len(scores.refs))
-    return np.asarray(scores.evidence[rows, scores.logits.argmax(1)], np.float32)
-
-
-def _evidence_column(maps_Nhw: NDArray[np.float32]) -> pa.Array:
-    """Lay maps out as lists of one fixed size, row by row."""
-    size = int(np.prod(maps_Nhw.shape[1:]))
-    return pa.FixedSizeListArray.from_arrays(pa.array(maps_Nhw.ravel()), size)
-
-
-def _floats(values: NDArray[Any]) -> pa.Array:
-    """Return float32, null for NaN."""
-    return pa.array(values.astype(np.float32), from_pandas=True)

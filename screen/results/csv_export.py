@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from pyarrow import csv
 
 from engines.errors import ResultsError
-from engines.files import whole_file
-from screen.results.folder import ResultsFolder, native_file, open_results, writing
+from engines.files import native_file, whole_file
+from screen.results.folder import ResultsFolder, open_results
+from screen.results.tables import read_table, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,5 +65,4 @@ def _slides(results: ResultsFolder) -> ds.Dataset:
             f"{results.path} has no slides.parquet",
             hint="it is written when a run ends: run it again to the end",
         )
-    with native_file(results.slides) as file:
-        return ds.dataset(pq.read_table(file))
+    return ds.dataset(read_table(results.slides))

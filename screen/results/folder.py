@@ -20,31 +20,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from pyarrow.fs import LocalFileSystem
 
 from engines.errors import ResultsError
 from engines.files import discard_scratch, whole_file
-from screen.results.run_record import AWAY_HINT, RunRecord, read_run_json
-from screen.results.schema import FINGERPRINT_KEY
+from screen.results.run_record import RunRecord, read_run_json
+from screen.results.tables import AWAY_HINT, carries_fingerprint, read_table, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
 __all__ = [
     "REPORT_MARK",
     "ResultsFolder",
     "is_report",
-    "native_file",
     "open_results",
-    "read_footer",
-    "write_table",
-    "writing",
 ]
 
+CHECKED = ds.ParquetFileFormat(
+    default_fragment_scan_options=ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+)
 REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 
 
@@ -131,8 +128,7 @@ class ResultsFolder:
 
     def read_slides(self) -> list[dict[str, Any]]:
         """Return slides.parquet, a dictionary per row."""
-        with native_file(self.slides) as file:
-            rows: list[dict[str, Any]] = pq.read_table(file).to_pylist()
+        rows: list[dict[str, Any]] = read_table(self.slides).to_pylist()
         return rows
 
     def write_run(self, record: RunRecord) -> None:
@@ -156,7 +152,7 @@ class ResultsFolder:
         """
         tables = self._tables
         for table in tables:
-            if not _carries_fingerprint(table):
+            if not carries_fingerprint(table):
                 raise ResultsError(
                     f"{table} is damaged or was not written by slidescreen: it is left alone",
                     hint=AWAY_HINT,
@@ -173,7 +169,7 @@ class ResultsFolder:
             ResultsError: If there are other tables, but no run that they belong to.
         """
         tables = self._tables
-        if not tables or (tables == [self.plan] and _carries_fingerprint(self.plan)):
+        if not tables or (tables == [self.plan] and carries_fingerprint(self.plan)):
             return tables
         raise ResultsError(
             f"{self.path} holds tables, such as {tables[0].name}, but no run.json",
@@ -195,7 +191,7 @@ def open_results(path: Path | str) -> ds.Dataset:
             f"{path} holds no results", hint="name a folder that slidescreen run has written to"
         )
     # Said to be local files: a colon in a name would make it an address.
-    return ds.dataset([str(part) for part in parts], format="parquet", filesystem=LocalFileSystem())
+    return ds.dataset([str(part) for part in parts], format=CHECKED, filesystem=LocalFileSystem())
 
 
 def is_report(path: Path) -> bool:
@@ -204,58 +200,6 @@ def is_report(path: Path) -> bool:
         with path.open("rb") as file:
             return REPORT_MARK in file.read(4096)
     except OSError:
-        return False
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Raise ResultsError where the system refuses a write."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ResultsError(
-            f"cannot write {path}: {reason}",
-            hint="see to space and permissions; the same command then goes on",
-        ) from error
-
-
-def native_file(path: Path, mode: str = "rb") -> pa.OSFile:
-    """
-    Open a file for Arrow.
-
-    By name, Arrow takes one with a colon for an address; as a Python file, its threads want the
-    interpreter back after that has ended, and abort the process.
-    """
-    return pa.OSFile(str(path), mode)
-
-
-def read_footer(path: Path) -> pq.FileMetaData:
-    """
-    Return a table's row count and metadata.
-
-    Raises:
-        ResultsError: If it cannot be read.
-    """
-    try:
-        with native_file(path) as file:
-            return pq.read_metadata(file)
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
-
-
-def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
-    """Write a table, whole or not at all, with *metadata* in its schema."""
-    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    with writing(path), whole_file(path) as scratch, native_file(scratch, "wb") as file:
-        pq.write_table(marked, file, compression="zstd")
-
-
-def _carries_fingerprint(path: Path) -> bool:
-    """Whether a Parquet file is one of ours."""
-    try:
-        return FINGERPRINT_KEY in (read_footer(path).metadata or {})
-    except ResultsError:
         return False
 
 

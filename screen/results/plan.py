@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError, SourceError
+from engines.files import native_file
 from engines.sources.slide_rule import UNMATCHED
-from screen.results.folder import native_file, write_table
-from screen.results.run_record import AWAY_HINT
+from screen.results.tables import AWAY_HINT, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping

@@ -26,6 +26,7 @@ from engines.uncertainty.drift import Verdict
 from screen.options import Settings
 from screen.results.fingerprint import Fingerprint
 from screen.results.json_records import JsonRecordError, record_from_json, record_to_json
+from screen.results.tables import AWAY_HINT
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
@@ -48,7 +49,6 @@ __all__ = [
 ]
 
 FORMAT = 1
-AWAY_HINT = "move it away, or choose another --out"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

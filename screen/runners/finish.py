@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, TypedDict
 from engines.cells import STATUSES
 from engines.uncertainty import probabilities
 from engines.uncertainty.conformal import guaranteed, measured_coverage
-from screen.results.folder import open_results, write_table
+from screen.results.folder import open_results
 from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustRecord
+from screen.results.tables import write_table
 from screen.summary.duplicates import duplicate_table
 from screen.summary.slides import repeats_by_slide, summary
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from engines.models.bundle import ModelBundle
     from engines.uncertainty.drift import Drift
-    from screen.results.cell_rows import Judge
+    from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
     from screen.results.plan import Plan
@@ -59,39 +60,39 @@ def tell(
     results: ResultsFolder,
     plan: Plan,
     fingerprint: Fingerprint,
-    judge: Judge,
+    uncertainty: Uncertainty,
     thresholds: Thresholds,
 ) -> Summary:
     """Write duplicates.parquet and slides.parquet; return what run.json says of them."""
     cells = open_results(results.path)
     duplicates = duplicate_table(cells, plan.table)
     write_table(duplicates, results.duplicates, fingerprint.metadata)
-    told = summary(cells, judge, thresholds, repeats_by_slide(duplicates))
+    told = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
     write_table(told.slides, results.slides, fingerprint.metadata)
     counts = _counts(told.slides, plan, len(duplicates))
-    drift = _drift_record(told.drift, judge.bundle)
+    drift = _drift_record(told.drift, uncertainty.bundle)
     return {
         "counts": counts,
         "flags": thresholds,
         "drift": drift,
-        "warnings": _warnings(counts, drift, judge.bundle),
+        "warnings": _warnings(counts, drift, uncertainty.bundle),
     }
 
 
-def trust_record(judge: Judge) -> TrustRecord:
+def trust_record(uncertainty: Uncertainty) -> TrustRecord:
     """Say what sets and p-values rest on."""
-    bundle, trust = judge.bundle, judge.bundle.trust
+    bundle, trust = uncertainty.bundle, uncertainty.bundle.trust
     if trust is None:
         return TrustRecord(available=False, why=NO_TRUST)
     held = trust.held_out
     chances = probabilities(held.logits, bundle.temperature)
-    measured = measured_coverage(chances, held.truth, held.subjects, judge.coverage)
+    measured = measured_coverage(chances, held.truth, held.subjects, uncertainty.coverage)
     return TrustRecord(
         available=True,
         why=f"{len(held.truth)} held-out cells of {len(set(held.subjects.tolist()))} subjects",
-        coverage=judge.coverage,
+        coverage=uncertainty.coverage,
         classes={
-            name: _class_coverage(held.subjects[held.truth == number], rate, judge.coverage)
+            name: _class_coverage(held.subjects[held.truth == number], rate, uncertainty.coverage)
             for number, (name, rate) in enumerate(zip(bundle.classes, measured, strict=True))
         },
         ood="Mahalanobis distance of pooled features from the nearest class of training cells",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from engines.models.bundle import ModelBundle
 from engines.sources import open_source
 from screen.results.folder import ResultsFolder
-from screen.results.parts import Commit
+from screen.results.parts import Commit, ShardDone
 from screen.results.schema import class_columns
 from screen.runners.start import begin
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from engines.cells import Scores
     from screen.options import RunOptions
-    from screen.results.parts import ShardDone
     from screen.runners.session import Job
 
 __all__ = ["Watch", "run"]
@@ -90,7 +89,9 @@ def _screened(job: Job, watch: Watch) -> Iterator[ShardDone]:
         return
     batches = job.stages.decoder.stream(job.pending())
     scores = _watched(job.stages.runtime.stream(batches), watch)
-    yield from Commit(job.results, job.fingerprint, job.judge).stream(scores)
+    for event in Commit(job.results, job.fingerprint, job.uncertainty).stream(scores):
+        if isinstance(event, ShardDone):
+            yield event
 
 
 def _watched(stream: Iterable[Scores], watch: Watch) -> Iterator[Scores]:

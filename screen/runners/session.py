@@ -8,17 +8,18 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
-from screen.results.folder import ResultsFolder, read_footer
-from screen.results.run_record import AWAY_HINT, RunRecord, now
+from screen.results.run_record import RunRecord, now
 from screen.results.schema import CODECS_KEY, FINGERPRINT_KEY
+from screen.results.tables import AWAY_HINT, read_footer
 from screen.runners.finish import tell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from engines.cells import Shard
-    from screen.results.cell_rows import Judge
+    from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
+    from screen.results.folder import ResultsFolder
     from screen.results.plan import Plan
     from screen.runners.startup_check import Stages
     from screen.summary.flags import Thresholds
@@ -46,7 +47,7 @@ class Job:
 
     Attributes:
         results: Where it writes.
-        judge: Turns scores into rows.
+        uncertainty: Turns scores into rows.
         thresholds: From where slides are flagged.
         plan: Its cells.
         fingerprint: What marks its files.
@@ -56,7 +57,7 @@ class Job:
     """
 
     results: ResultsFolder
-    judge: Judge
+    uncertainty: Uncertainty
     thresholds: Thresholds
     plan: Plan
     fingerprint: Fingerprint
@@ -86,7 +87,7 @@ class Job:
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
         """
-        summary = tell(self.results, self.plan, self.fingerprint, self.judge, self.thresholds)
+        summary = tell(self.results, self.plan, self.fingerprint, self.uncertainty, self.thresholds)
         told = replace(self.record, **summary)
         if told != self.record:
             self.results.drop_report()

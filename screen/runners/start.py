@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from engines.errors import ResultsError
 from engines.hardware.machine import package_versions, this_machine
 from screen.options import RunOptions, Settings, settle
-from screen.results.cell_rows import Judge
+from screen.results.cell_uncertainty import Uncertainty
 from screen.results.fingerprint import Fingerprint
-from screen.results.folder import ResultsFolder, writing
 from screen.results.plan import Plan, plan_source, read_plan
 from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
+from screen.results.tables import writing
 from screen.runners.finish import trust_record
 from screen.runners.session import Job, committed_parts
 from screen.runners.startup_check import Opener, Stages
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle
     from engines.runtime.base import BuildProgress
     from engines.sources import Source
+    from screen.results.folder import ResultsFolder
 
 __all__ = ["begin"]
 
@@ -62,9 +63,9 @@ class Beginning:
     progress: BuildProgress | None
 
     @property
-    def _judge(self) -> Judge:
+    def _uncertainty(self) -> Uncertainty:
         """Say what rows are judged by."""
-        return Judge(self.bundle, self.options.coverage)
+        return Uncertainty(self.bundle, self.options.coverage)
 
     def anew(self, discard: list[Path]) -> Job:
         """List the source, check what will run, *discard* files, and write plan and run.json."""
@@ -81,7 +82,7 @@ class Beginning:
         self.results.write_run(record)
         return Job(
             results=self.results,
-            judge=self._judge,
+            uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
@@ -115,7 +116,7 @@ class Beginning:
             self.results.write_run(earlier)
         return Job(
             results=self.results,
-            judge=self._judge,
+            uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
@@ -166,7 +167,7 @@ class Beginning:
             parity=stages.parity,
             rates=stages.rates,
             source=SourceRecord(other_files=plan.ignored, examples=plan.examples),
-            trust=trust_record(self._judge),
+            trust=trust_record(self._uncertainty),
             flags=self.options.thresholds,
             started=now(),
             machine=this_machine(),

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from screen.results.schema import duplicate_schema
+
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
     from numpy.typing import NDArray
@@ -35,7 +37,8 @@ def duplicate_table(cells: ds.Dataset, plan: pa.Table) -> pa.Table:
             "slide": slides.take(repeats),
             "duplicate_of": paths.take(firsts),
             "duplicate_of_slide": slides.take(firsts),
-        }
+        },
+        schema=duplicate_schema(),
     )
 
 

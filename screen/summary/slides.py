@@ -9,12 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engines.cells import STATUSES
 from engines.uncertainty import positives, probabilities
 from engines.uncertainty.conformal import abstentions
 from engines.uncertainty.drift import Drift, usual_means
 from engines.uncertainty.prevalence import ErrorRates
-from screen.results.schema import class_columns
+from screen.results.schema import class_columns, slide_schema
 from screen.summary.flags import Thresholds, flags
 from screen.summary.top_cells import TopCells
 from screen.summary.totals import needed, summed, sums
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
     from engines.models.bundle import ModelBundle
-    from screen.results.cell_rows import Judge
+    from screen.results.cell_uncertainty import Uncertainty
 
 __all__ = ["Summary", "repeats_by_slide", "summary"]
 
@@ -49,7 +48,7 @@ class Summary:
 
 def summary(
     cells: ds.Dataset,
-    judge: Judge,
+    uncertainty: Uncertainty,
     thresholds: Thresholds | None = None,
     repeats: Mapping[str, int] | None = None,
 ) -> Summary:
@@ -63,24 +62,24 @@ def summary(
 
     Args:
         cells: All rows, in the order of the plan.
-        judge: Of these cells.
+        uncertainty: Of these cells.
         thresholds: From where slides are flagged.
         repeats: How many cells of each slide repeat an earlier cell.
     """
     thresholds = thresholds or Thresholds()
-    totals, top = _totals(cells, judge.bundle, thresholds)
-    rates, usual = _rates(judge)
+    totals, top = _totals(cells, uncertainty.bundle, thresholds)
+    rates, usual = _rates(uncertainty)
     rows = []
     for total in totals.to_pylist():
-        row = _row(total, judge.bundle, (repeats or {}).get(total["slide"], 0))
+        row = _row(total, uncertainty.bundle, (repeats or {}).get(total["slide"], 0))
         row |= _corrected(total, rates, usual)
         row["flags"] = flags(row, thresholds)
         row["flagged"] = bool(row["flags"])
-        if judge.bundle.positive is not None:
+        if uncertainty.bundle.positive is not None:
             row["top_cells"] = top.get(total["slide"], [])
         rows.append(row)
-    slides = pa.Table.from_pylist(rows, schema=_schema(judge.bundle))
-    return Summary(slides, _drift(totals, judge.bundle))
+    slides = pa.Table.from_pylist(rows, schema=slide_schema(uncertainty.bundle.classes))
+    return Summary(slides, _drift(totals, uncertainty.bundle))
 
 
 def _totals(
@@ -94,29 +93,6 @@ def _totals(
             (column,) = class_columns([bundle.positive])
             top.add(batch["slide"], batch["path"], batch[f"prob_{column}"])
     return summed(pa.concat_tables(partial)).sort_by("slide"), top.paths()
-
-
-def _schema(bundle: ModelBundle) -> pa.Schema:
-    """Name the columns, in order."""
-    names = class_columns(bundle.classes)
-    counts = ["n_cells", *(f"n_{status}" for status in STATUSES), *(f"count_{n}" for n in names)]
-    share = "fraction_positive"
-    wilson = [share, f"{share}_wilson95_low", f"{share}_wilson95_high"]
-    corrected = [f"{share}_rogan_gladen{end}" for end in ("", "95_low", "95_high")]
-    more = ["n_abstained", "n_out_of_distribution", "n_duplicates"]
-    return pa.schema(
-        [
-            pa.field("slide", pa.string()),
-            *(pa.field(name, pa.int64()) for name in [*counts, "n_positive"]),
-            *(pa.field(name, pa.float64()) for name in wilson),
-            *(pa.field(f"mean_prob_{name}", pa.float64()) for name in names),
-            *(pa.field(name, pa.int64()) for name in more),
-            *(pa.field(name, pa.float64()) for name in corrected),
-            pa.field("flagged", pa.bool_()),
-            pa.field("flags", pa.list_(pa.string())),
-            pa.field("top_cells", pa.list_(pa.string())),
-        ]
-    )
 
 
 def _row(total: Mapping[str, Any], bundle: ModelBundle, repeats: int) -> dict[str, Any]:
@@ -147,9 +123,9 @@ def _share(count: int | None, scored: int) -> dict[str, float | None]:
     }
 
 
-def _rates(judge: Judge) -> tuple[ErrorRates | None, float]:
+def _rates(uncertainty: Uncertainty) -> tuple[ErrorRates | None, float]:
     """Return how often calls are wrong, and the most that a held-out subject is abstained from."""
-    bundle, conformal = judge.bundle, judge.conformal
+    bundle, conformal = uncertainty.bundle, uncertainty.conformal
     if bundle.trust is None or bundle.positive is None or conformal is None:
         return None, 1.0
     held = bundle.trust.held_out

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.cells import STATUSES
-from screen.results.schema import class_columns
+from screen.results.schema import class_columns, columns_of_cells
 
 if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle
@@ -19,9 +19,8 @@ __all__ = ["needed", "summed", "sums"]
 
 
 def needed(bundle: ModelBundle) -> list[str]:
-    """Which columns the summary reads."""
-    fixed = ["path", "slide", "status", "predicted", "positive", "abstained", "ood_p"]
-    return [*fixed, "stain_shift"] + [f"prob_{name}" for name in class_columns(bundle.classes)]
+    """Name the columns of cells that the summary reads: those of slides, and colour for drift."""
+    return [*columns_of_cells(bundle.classes), "stain_shift"]
 
 
 def sums(batch: pa.RecordBatch, bundle: ModelBundle, thresholds: Thresholds) -> pa.Table:

@@ -12,13 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
-from screen.results.folder import (
-    ResultsFolder,
-    native_file,
-    open_results,
-    read_footer,
-)
+from engines.files import native_file
+from screen.results.folder import ResultsFolder, open_results
 from screen.results.schema import FINGERPRINT_KEY
+from screen.results.tables import read_footer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -75,7 +72,10 @@ class CellRows:
     def batches(self, columns: Sequence[str]) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield the number of the first row of some rows, and their *columns*."""
         for part, start in zip(self.parts, self.starts, strict=False):
-            with native_file(part) as file, pq.ParquetFile(file) as table:
+            with (
+                native_file(part) as file,
+                pq.ParquetFile(file, page_checksum_verification=True) as table,
+            ):
                 row = start
                 for batch in table.iter_batches(BATCH_ROWS, columns=list(columns)):
                     yield row, batch

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
+from engines.files import native_file
 from engines.sources.labels import open_labels
 from screen.report.content.cell_reader import AGAIN_HINT, CellRows, require_mark
 from screen.report.content.columns import Fields
@@ -17,7 +18,7 @@ from screen.report.content.galleries import choose, read_cells
 from screen.report.content.scan import scan
 from screen.report.content.slide_rows import slide_rows
 from screen.report.page.script_data import CellNotes
-from screen.results.folder import native_file, read_footer
+from screen.results.tables import read_footer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -16,10 +16,11 @@ from engines.cells import CellFacts, CellRef, Fault, Scores, Shard
 from engines.errors import BundleError, ParityError, ResultsError, SourceError
 from engines.sources.base import Listing
 from engines.sources.slide_rule import SlideRule
-from screen.results.cell_rows import Judge
+from screen.results.cell_rows import shard_table
+from screen.results.cell_uncertainty import Uncertainty
 from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder, open_results
-from screen.results.parts import Commit, shard_table
+from screen.results.parts import Commit, ShardDone
 from screen.results.plan import plan_source, read_plan
 from screen.results.schema import class_columns
 from screen.summary.slides import summary
@@ -42,13 +43,13 @@ FINGERPRINT = Fingerprint(
 
 def slide_table(cells, bundle):
     """Summarise cells."""
-    return summary(cells, Judge(bundle, 0.95)).slides
+    return summary(cells, Uncertainty(bundle, 0.95)).slides
 
 
 def part_of(shard, scores, bundle):
     """Lay out a shard's rows."""
-    judge = Judge(bundle, 0.95)
-    return shard_table(shard, [judge.judged(item) for item in scores], judge)
+    uncertainty = Uncertainty(bundle, 0.95)
+    return shard_table(shard, [uncertainty.kept(item) for item in scores], uncertainty)
 
 
 FEATURES = 256  # of the tiny network
@@ -209,7 +210,8 @@ def committed(tmp_path, bundle, *scores):
     """Commit scores to a folder."""
     results = ResultsFolder(tmp_path)
     results.cells.mkdir()
-    return list(Commit(results, FINGERPRINT, Judge(bundle, 0.95)).stream(scores))
+    events = Commit(results, FINGERPRINT, Uncertainty(bundle, 0.95)).stream(scores)
+    return [event for event in events if isinstance(event, ShardDone)]
 
 
 def test_a_part_appears_when_its_shard_is_whole(tmp_path, bundle):

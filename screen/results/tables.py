@@ -1,0 +1,88 @@
+"""Tables on disk: written whole, with their mark and with checksums that are checked when read."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engines.errors import ResultsError
+from engines.files import native_file, whole_file
+from screen.results.schema import FINGERPRINT_KEY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+__all__ = [
+    "AWAY_HINT",
+    "carries_fingerprint",
+    "read_footer",
+    "read_table",
+    "reading",
+    "write_table",
+    "writing",
+]
+
+AWAY_HINT = "move it away, or choose another --out"
+
+
+def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+    """Write a table, whole or not at all, with *metadata* in its schema."""
+    marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
+    with writing(path), whole_file(path) as scratch, native_file(scratch, "wb") as file:
+        pq.write_table(marked, file, compression="zstd", write_page_checksum=True)
+
+
+def read_table(path: Path) -> pa.Table:
+    """
+    Return a whole table, its checksums checked.
+
+    Raises:
+        ResultsError: If it is damaged or cannot be read.
+    """
+    with reading(path), native_file(path) as file:
+        return pq.read_table(file, page_checksum_verification=True)
+
+
+def read_footer(path: Path) -> pq.FileMetaData:
+    """
+    Return a table's row count and metadata.
+
+    Raises:
+        ResultsError: If it cannot be read.
+    """
+    with reading(path), native_file(path) as file:
+        return pq.read_metadata(file)
+
+
+def carries_fingerprint(path: Path) -> bool:
+    """Whether a Parquet file is one of ours, of whatever run."""
+    try:
+        return FINGERPRINT_KEY in (read_footer(path).metadata or {})
+    except ResultsError:
+        return False
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Raise ResultsError where a file cannot be read or is damaged."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raise ResultsError where the system refuses a write."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ResultsError(
+            f"cannot write {path}: {reason}",
+            hint="see to space and permissions; the same command then goes on",
+        ) from error
