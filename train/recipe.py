@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from engines.models.input import ModelInput
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -136,6 +138,17 @@ class Recipe:
             raise ValueError("ema_decay and smoothing lie between 0 and 1")
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
+
+    @property
+    def input(self) -> ModelInput:
+        """What a network of this recipe expects of a crop."""
+        return ModelInput(
+            height=self.img_size,
+            width=self.img_size,
+            crop_pct=self.crop_pct,
+            mean=self.mean,
+            std=self.std,
+        )
 
     @property
     def epochs(self) -> int:

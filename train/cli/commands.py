@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,11 +20,12 @@ from train.cli.options import (
     data_options,
     fit_options,
     fit_options_from,
-    recipe_from,
+    overrides_from,
     recipe_options,
 )
 from train.data.labelled_cells import open_labelled
 from train.recipe import RECIPES
+from train.recipe_overrides import recipe_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -142,14 +144,14 @@ def calibrate(**given: Any) -> None:
       slidescreen-train calibrate bundle C-NMC/fold_0 C-NMC/fold_2
     """
     from engines.models.bundle import ModelBundle
-    from train.evaluation.uncertainty import refreshed
+    from train.evaluation.uncertainty import recalibrated_bundle
 
     compute = compute_from(given)
     console.note(compute.reason)
     bundle = ModelBundle.load(given["bundle"])
     training = open_labelled(given["training"], given["subject"]) if given["training"] else ()
     cells = cells_from(given)
-    bundle, found = refreshed(bundle, cells, training, compute.value, given["decoder"])
+    bundle, found = recalibrated_bundle(bundle, cells, training, compute.value, given["decoder"])
     console.limits(found)
     _renew_card(bundle)
     console.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")
@@ -240,7 +242,8 @@ def sweep(**given: Any) -> None:
     runs = plan(given["models"], given["fold_list"], given["seeds"], given["init"])
     options = fit_options_from(given, compute.value, cells)
     rows = []
-    recipes = {run: recipe_from(given, run.model, run.init) for run in runs}
+    asked = overrides_from(given)
+    recipes = {run: recipe_from(replace(asked, architecture=run.model), run.init) for run in runs}
     for row in swept(recipes, cells, options):
         rows.append(row)
         console.note(str(row))
@@ -269,7 +272,7 @@ def _prepared(given: Mapping[str, Any]) -> Run:
 
     compute = compute_from(given)
     console.note(compute.reason)
-    recipe = recipe_from(given, given["architecture"], given["init"])
+    recipe = recipe_from(overrides_from(given), given["init"])
     cells = cells_from(given)
     options = fit_options_from(given, compute.value, cells)
     apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.errors import UserError
-from engines.models.bundle import ModelBundle
 from engines.registry import AUTO, decoder_names
 from train.data.labelled_cells import CNMC_NAME, LabelledCell, limited, open_labelled
-from train.recipe import RECIPES, Phase, Recipe
+from train.recipe import RECIPES
+from train.recipe_overrides import NORMS, RecipeOverrides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,28 +22,17 @@ if TYPE_CHECKING:
     from train.fit import FitOptions
 
 __all__ = [
-    "as_started",
     "cells_from",
     "compute_from",
     "compute_options",
     "data_options",
     "fit_options",
     "fit_options_from",
-    "recipe_from",
+    "overrides_from",
     "recipe_options",
-    "with_epochs",
 ]
 
 EXISTING = click.Path(path_type=Path, exists=True)
-LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
-PLAIN = (  # options that are fields of a recipe
-    "batch_size", "samples_per_class", "img_size", "crop_pct", "freeze", "ema_decay", "mixup",
-    "mixstyle", "folds",
-)  # fmt: skip
-NORMS = {
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,7 +92,8 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
         click.option("--no-aug", is_flag=True,
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
-        click.option("--model-kwargs", multiple=True, metavar="KEY=VALUE",
+        click.option("--model-kwargs", "model_args", multiple=True, metavar="KEY=VALUE",
+                     callback=_parsed_pairs,
                      help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
         click.option("--norm", type=click.Choice(list(NORMS)),
                      help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
@@ -167,60 +156,11 @@ def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:
     )
 
 
-def recipe_from(given: Mapping[str, Any], architecture: str | None, init: str) -> Recipe:
-    """
-    Return the recipe chosen, with what the start and the options change.
-
-    Args:
-        given: The options.
-        architecture: timm's name, or None for the start's or the recipe's.
-        init: See ``start.network_to_train``; what the weights were trained as comes first, and
-            what is asked for by name goes over it.
-    """
-    recipe = as_started(RECIPES[given["recipe"]], init)
-    changed: dict[str, Any] = {name: given[name] for name in PLAIN if given[name] is not None}
-    if given["samples_per_class"]:
-        changed["max_repeats"] = None  # asked for by name
-    elif given["limit"]:
-        changed["samples_per_class"] = None  # a quick try shows no more cells than it has
-    if architecture:
-        changed["architecture"] = architecture
-    if given["no_aug"]:
-        changed |= {"augment": "none", "sampling": "plain"}
-    if given["norm"]:
-        changed["mean"], changed["std"] = NORMS[given["norm"]]
-    changed["model_args"] = {**recipe.model_args, **_model_kwargs(given["model_kwargs"])}
-    changed["weighted_loss"] = given["class_weights"]
-    return _with_phases(replace(recipe, **changed), given)
-
-
-def as_started(recipe: Recipe, init: str) -> Recipe:
-    """Take over from a known start what its weights were trained as: without it, they mislead."""
-    if init == "lite2":
-        mean, std = NORMS["half"]
-        return replace(recipe, model_args=dict(LITE2_ARGS), mean=mean, std=std)
-    from train.trainer.init_weights import sources_of
-
-    sources = sources_of(init)
-    taken = [_taken_over(ModelBundle.load(s)) for s in sources if s.is_dir()]
-    if any(other != taken[0] for other in taken):
-        raise UserError(
-            f"the bundles in {init} differ in architecture, arguments or input: they have no mean",
-            hint="--init takes several bundles only of one kind, of one start",
-        )
-    return replace(recipe, **taken[0]) if taken else recipe
-
-
-def _taken_over(bundle: ModelBundle) -> dict[str, Any]:
-    """Return what a recipe has to take over from a bundle whose weights it starts with."""
-    return {
-        "architecture": bundle.architecture,
-        "model_args": dict(bundle.model_args),
-        "img_size": bundle.input.height,
-        "crop_pct": bundle.input.crop_pct,
-        "mean": bundle.input.mean,
-        "std": bundle.input.std,
-    }
+def overrides_from(given: Mapping[str, Any]) -> RecipeOverrides:
+    """Collect what the options ask of the recipe."""
+    names = {field.name for field in fields(RecipeOverrides)}
+    asked = {name: value for name, value in given.items() if name in names}
+    return RecipeOverrides(**asked, limited=given["limit"] is not None)
 
 
 def fit_options_from(
@@ -243,23 +183,6 @@ def fit_options_from(
     )
 
 
-def with_epochs(phases: tuple[Phase, ...], epochs: int) -> tuple[Phase, ...]:
-    """
-    Share out *epochs* as the phases share theirs; the last phases are the last to go.
-
-    A training too short for every phase leaves out the first.
-    """
-    kept = phases[-epochs:] if epochs < len(phases) else phases
-    total, shared, given = sum(phase.epochs for phase in kept), [], 0
-    for left, phase in enumerate(reversed(kept)):
-        still = len(kept) - 1 - left
-        count = max(1, round(epochs * phase.epochs / total)) if still else epochs - given
-        count = min(count, epochs - given - still)
-        given += count
-        shared.append(replace(phase, epochs=count))
-    return tuple(reversed(shared))
-
-
 def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | None:
     """Return the positive class asked for, or C-NMC's where there is one, or none."""
     if given["positive"]:
@@ -267,41 +190,15 @@ def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | 
     return "all" if any(cell.label == "all" for cell in cells) else None
 
 
-def _with_phases(recipe: Recipe, given: Mapping[str, Any]) -> Recipe:
-    """Change what the options change of the phases."""
-    phases = recipe.phases
-    if given["view"] and given["view"] > recipe.img_size:
-        raise UserError(
-            f"a view of {given['view']} pixels is larger than the model's input "
-            f"of {recipe.img_size}",
-            hint="pass a smaller --view, or a larger --img-size",
-        )
-    if given["lr"]:
-        factor = given["lr"] / phases[0].lr
-        phases = tuple(replace(phase, lr=phase.lr * factor) for phase in phases)
-    own = RECIPES[recipe.name]
-    share = recipe.img_size / own.img_size * own.crop_pct / recipe.crop_pct
-    phases = tuple(
-        replace(phase, view=phase.view and (given["view"] or _view(phase.view * share, recipe)))
-        for phase in phases
-    )
-    if given["epochs"]:
-        phases = with_epochs(phases, given["epochs"])
-    return replace(recipe, phases=phases)
-
-
-def _view(side: float, recipe: Recipe) -> int | None:
-    """Return a phase's view, or None where a centre crop shows no more than that anyway."""
-    return round(side) if side < recipe.img_size else None
-
-
-def _model_kwargs(pairs: tuple[str, ...]) -> dict[str, Any]:
-    """Parse KEY=VALUE pairs."""
+def _parsed_pairs(
+    _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, Any]:
+    """Parse KEY=VALUE pairs, the values as JSON where they are."""
     parsed = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise click.BadParameter(f"{pair!r} is not KEY=VALUE", param_hint="--model-kwargs")
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
         try:
             parsed[key] = json.loads(value)
         except ValueError:

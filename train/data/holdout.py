@@ -42,6 +42,11 @@ class Parts:
     shared: Leaks
     digests: tuple[str, str]
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, sorted: the order of the logits."""
+        return tuple(sorted({cell.label for cell in self.training}))
+
 
 def parts_of(
     cells: Sequence[LabelledCell],

@@ -38,11 +38,18 @@ if TYPE_CHECKING:
     from train.data.decoded import DecodedCells
     from train.data.labelled_cells import LabelledCell
 
-__all__ = ["Limits", "fitted_trust", "limits", "refreshed", "spread", "strangers"]
+__all__ = [
+    "Limits",
+    "evenly_spread",
+    "fitted_trust",
+    "measured_limits",
+    "ood_auroc",
+    "recalibrated_bundle",
+]
 
 COVERAGE = 0.95  # that the card's figures are for; any other can be asked for
 TRAINING_CELLS = 2000  # at most, to say where training lies
-STRANGERS = 100  # images of each kind, at most
+OOD_IMAGES = 100  # images of each kind, at most
 BLUR = 3.0  # pixels, of a 224-pixel crop
 
 
@@ -89,7 +96,7 @@ def fitted_trust(
     return Trust(_held_out(*held_out, classes, (features, colours)), features, colours)
 
 
-def limits(
+def measured_limits(
     trust: Trust,
     meaning: tuple[Sequence[str], float],
     counted: int,
@@ -102,7 +109,7 @@ def limits(
         trust: As fitted.
         meaning: The classes and the temperature.
         counted: Training cells that it was fitted on.
-        auroc: See ``strangers``.
+        auroc: See ``ood_auroc``.
     """
     held, (classes, temperature) = trust.held_out, meaning
     chances = probabilities(held.logits, temperature)
@@ -123,7 +130,7 @@ def limits(
     )
 
 
-def strangers(
+def ood_auroc(
     network: nn.Module,
     trust: Trust,
     cells_NHW3: NDArray[np.uint8],
@@ -139,11 +146,11 @@ def strangers(
                 predictions(network, pixels, expected, compute).features, _optical(pixels)
             ),
         )
-        for kind, pixels in _no_such_cells(cells_NHW3[:: -(-len(cells_NHW3) // STRANGERS)]).items()
+        for kind, pixels in _ood_images(cells_NHW3[:: -(-len(cells_NHW3) // OOD_IMAGES)]).items()
     }
 
 
-def refreshed(
+def recalibrated_bundle(
     bundle: ModelBundle,
     cells: Sequence[LabelledCell],
     training: Sequence[LabelledCell],
@@ -184,16 +191,16 @@ def refreshed(
 
     held_out = predicted(unseen, exact)
     if learned:
-        some = predicted(spread(learned), compute)
+        some = predicted(evenly_spread(learned), compute)
         trust, counted = fitted_trust(some, held_out, bundle.classes), len(some[1].cells)
     else:
         trust, counted = _recalibrated(bundle, held_out)
-    auroc = strangers(network, trust, held_out[1].pixels, bundle.input, exact)
-    found = limits(trust, (bundle.classes, bundle.temperature), counted, auroc)
+    auroc = ood_auroc(network, trust, held_out[1].pixels, bundle.input, exact)
+    found = measured_limits(trust, (bundle.classes, bundle.temperature), counted, auroc)
     return with_trust(bundle, trust, found.record()), found
 
 
-def spread(cells: Sequence[LabelledCell]) -> Sequence[LabelledCell]:
+def evenly_spread(cells: Sequence[LabelledCell]) -> Sequence[LabelledCell]:
     """Take at most TRAINING_CELLS, evenly."""
     return cells[:: -(-len(cells) // TRAINING_CELLS)]
 
@@ -239,7 +246,7 @@ def _optical(pixels_NHW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch.cat([quality(batch) for batch in batches]).numpy()[:, -len(OPTICAL) :]
 
 
-def _no_such_cells(pixels_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+def _ood_images(pixels_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
     """Make images that a screen may meet and that are no cells as they were trained on."""
     rng = np.random.default_rng(0)
     count, height, width, _ = pixels_NHW3.shape
@@ -255,9 +262,9 @@ def _no_such_cells(pixels_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8
     }
 
 
-def _auroc(usual: NDArray[np.float32], strange: NDArray[np.float32]) -> float:
-    """Return how often the strange score higher, ties half."""
-    truth = np.repeat([0, 1], [len(usual), len(strange)])
+def _auroc(usual: NDArray[np.float32], unusual: NDArray[np.float32]) -> float:
+    """Return how often the unusual score higher, ties half."""
+    truth = np.repeat([0, 1], [len(usual), len(unusual)])
     highest = np.finfo(np.float32).max
-    scores = np.minimum(np.concatenate([usual, strange]), highest)
+    scores = np.minimum(np.concatenate([usual, unusual]), highest)
     return float(roc_auc_score(truth, scores))

@@ -1,128 +1,124 @@
-"""A trained network written as a bundle: what ``slidescreen run`` and plain timm both load."""
+"""From a trained network to a bundle: judged, calibrated, its limits measured, written down."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from safetensors.torch import save_file
+import numpy as np
 
-from engines.models.bundle import save_bundle
-from engines.models.input import CHANNELS, ModelInput
+from engines.files import whole_file
+from train.compute import Compute
+from train.data.decoded import decoded_cells
+from train.evaluation.calibration import THRESHOLD_RULE, cross_fitted, fitted_point
+from train.evaluation.evaluate import evaluation, predictions, truth_of
+from train.evaluation.plots import draw_plots
+from train.evaluation.uncertainty import evenly_spread, fitted_trust, measured_limits, ood_auroc
+from train.export.bundle_files import OutputMeaning, as_shipped, write_bundle_files
+from train.export.half_precision import measured_half
+from train.export.model_card import card_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-    from torch import Tensor
+    from numpy.typing import NDArray
+    from torch import nn
 
     from engines.models.bundle import ModelBundle
     from engines.uncertainty.fitted import Trust
+    from train.data.decoded import DecodedCells
+    from train.data.labelled_cells import LabelledCell
     from train.evaluation.calibration import OperatingPoint
-    from train.recipe import Recipe
+    from train.evaluation.evaluate import Evaluation, Predictions
+    from train.export.bundle_files import NetworkSpec
 
-__all__ = ["CNMC_DISPLAY_NAMES", "Meaning", "as_shipped", "publish_bundle"]
-
-CNMC_DISPLAY_NAMES = {"all": "leukaemic blast (all)", "hem": "normal (hem)"}
+__all__ = ["TrainedNetwork", "write_bundle"]
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedNetwork:
     """
-    What a network's outputs mean.
+    A network that is to become a bundle, and the cells that say how good it is.
 
     Attributes:
+        network: With the weights that are kept; in evaluation mode.
+        spec: How timm builds it, and what it expects.
         classes: In the order of the logits.
         positive: The class a screen looks for, or None.
-        point: Temperature and threshold.
-        data: Provenance: goes into the bundle as it is.
+        training: Cells that it was trained on: they say where training lies.
+        held_out: Cells that it was not trained on, decoded at its input's size.
+        compute: Where it runs; final figures are computed in float32 there.
+        decoder: Which decoder reads the training cells.
+        provenance: What the bundle says of how the network came about, ready for JSON.
     """
 
+    network: nn.Module
+    spec: NetworkSpec
     classes: tuple[str, ...]
     positive: str | None
-    point: OperatingPoint
-    data: Mapping[str, Any]
+    training: Sequence[LabelledCell]
+    held_out: DecodedCells
+    compute: Compute
+    decoder: str
+    provenance: Mapping[str, Any]
+
+    @property
+    def exact(self) -> Compute:
+        """Where final figures are computed: in float32."""
+        return Compute(self.compute.device, half=False)
 
 
-def as_shipped(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def write_bundle(trained: TrainedNetwork, folder: Path) -> tuple[ModelBundle, Evaluation]:
     """
-    Round filters and matrices to half precision; the rest stays as it is.
-
-    Vectors (norms and their statistics, biases) are a hundredth of the bytes, and variances may
-    leave the range of half precision.
-    """
-    return {
-        name: tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
-        for name, tensor in weights.items()
-    }
-
-
-def model_input(recipe: Recipe) -> ModelInput:
-    """Return what a network of this recipe expects."""
-    return ModelInput(
-        height=recipe.img_size,
-        width=recipe.img_size,
-        crop_pct=recipe.crop_pct,
-        mean=recipe.mean,
-        std=recipe.std,
-    )
-
-
-def display_names(classes: Sequence[str]) -> dict[str, str]:
-    """Return what people read for C-NMC's two classes; nothing for classes of other data."""
-    return CNMC_DISPLAY_NAMES if set(classes) == set(CNMC_DISPLAY_NAMES) else {}
-
-
-def publish_bundle(
-    folder: Path, recipe: Recipe, weights: Mapping[str, Tensor], meaning: Meaning, trust: Trust
-) -> ModelBundle:
-    """
-    Write a bundle, whole or not at all file by file, and load it back.
+    Judge a network on its held-out cells, calibrate it, and write it with its plots and its card.
 
     Args:
+        trained: The network. Its filters are stored in half precision: see ``as_shipped``.
         folder: Made if need be.
-        recipe: What the weights were trained by.
-        weights: State dict of the recipe's network, written as ``as_shipped`` rounds it.
-        meaning: Of its outputs.
-        trust: How far to trust them.
     """
-    contiguous = {n: t.contiguous().cpu() for n, t in as_shipped(weights).items()}
-    screening = {
-        "classes": list(meaning.classes),
-        "display_names": display_names(meaning.classes),
-        "positive": meaning.positive,
-        "threshold": meaning.point.threshold,
-        "temperature": meaning.point.temperature,
-        "input": asdict(model_input(recipe)),
-        "data": dict(meaning.data),
-        "versions": {name: version(name) for name in ("torch", "timm")},
+    spec = trained.spec
+    predicted = predictions(trained.network, trained.held_out.pixels, spec.input, trained.exact)
+    judged, point = _judged(trained, predicted.logits)
+    trust, limits = _trust(trained, predicted, point)
+    measured = {
+        "threshold_rule": THRESHOLD_RULE if trained.positive else None,
+        "evaluation": judged.record(),
+        "trust": limits,
     }
-    with TemporaryDirectory() as scratch:
-        file = Path(scratch) / "model.safetensors"
-        save_file(contiguous, file, metadata={"format": "pt"})
-        config = _timm_config(recipe, meaning.classes)
-        return save_bundle(folder, config=config, weights=file, screening=screening, trust=trust)
+    data = {**trained.provenance, **measured}
+    meaning = OutputMeaning(trained.classes, trained.positive, point, data)
+    weights = as_shipped(trained.network.state_dict())
+    bundle = write_bundle_files(folder, spec, weights, meaning, trust)
+    bundle = measured_half(bundle, trained.held_out)
+    draw_plots(folder / "plots", judged)
+    with whole_file(folder / "README.md") as scratch:
+        scratch.write_text(card_text(bundle, judged), encoding="utf-8")
+    return bundle, judged
 
 
-def _timm_config(recipe: Recipe, classes: Sequence[str]) -> dict[str, Any]:
-    """Build ``config.json`` in timm's hub layout."""
-    expected = model_input(recipe)
-    return {
-        "architecture": recipe.architecture,
-        "num_classes": len(classes),
-        "model_args": dict(recipe.model_args),
-        "pretrained_cfg": {
-            "num_classes": len(classes),
-            "label_names": list(classes),
-            "input_size": [CHANNELS, expected.height, expected.width],
-            "fixed_input_size": False,
-            "interpolation": expected.filter,
-            "crop_pct": expected.crop_pct,
-            "crop_mode": expected.crop_mode,
-            "mean": list(expected.mean),
-            "std": list(expected.std),
-            "license": "apache-2.0",
-        },
-    }
+def _judged(
+    trained: TrainedNetwork, logits_NC: NDArray[np.float32]
+) -> tuple[Evaluation, OperatingPoint]:
+    """Fit the operating point on all held-out cells, and judge by cross-fitting it."""
+    cells, classes = trained.held_out.cells, trained.classes
+    truth = truth_of(cells, classes)
+    positive = classes.index(trained.positive) if trained.positive else None
+    subjects = np.array([cell.subject for cell in cells])
+    scored = cross_fitted(logits_NC, truth, subjects, classes, positive)
+    judged = evaluation(scored, faults=len(trained.held_out.faults))
+    return judged, fitted_point(logits_NC, truth, positive)
+
+
+def _trust(
+    trained: TrainedNetwork, predicted: Predictions, point: OperatingPoint
+) -> tuple[Trust, dict[str, Any]]:
+    """Fit how far to trust the scores, with some training cells, and measure how well it works."""
+    expected, network = trained.spec.input, trained.network
+    decoded = decoded_cells(evenly_spread(trained.training), expected, trained.decoder)
+    learned = predictions(network, decoded.pixels, expected, trained.compute)
+    trust = fitted_trust((learned, decoded), (predicted, trained.held_out), trained.classes)
+    auroc = ood_auroc(network, trust, trained.held_out.pixels, expected, trained.exact)
+    meaning = (trained.classes, point.temperature)
+    limits = measured_limits(trust, meaning, len(decoded.cells), auroc)
+    return trust, limits.record()

@@ -11,6 +11,7 @@ import torch
 from engines.mixed_precision.policy import find_mixed
 from engines.models.bundle import with_half
 from engines.models.casting import folding_pairs
+from train.export.bundle_files import as_shipped
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle
     from train.data.decoded import DecodedCells
 
-__all__ = ["measured_half", "settle_in_bfloat16"]
+__all__ = ["measured_half", "round_for_shipping", "settle_in_bfloat16"]
 
 PRECISIONS = ("fp16", "bf16")
 CELLS = 256  # at most; the largest difference is what counts, so few would flatter
@@ -44,6 +45,15 @@ def settle_in_bfloat16(network: nn.Module, size: int) -> None:
         scale = scale.view(-1, *[1] * (convolution.weight.dim() - 1))
         exact = (convolution.weight * scale).bfloat16().float() / scale
         convolution.weight.copy_(torch.where(scale == 0, convolution.weight, exact))
+
+
+def round_for_shipping(network: nn.Module, size: int) -> None:
+    """Round a network's weights to what its bundle will hold, so that it is judged as shipped."""
+    settle_in_bfloat16(network, size)
+    shipped = as_shipped(network.state_dict())
+    network.load_state_dict(
+        {n: t.float() if t.is_floating_point() else t for n, t in shipped.items()}
+    )
 
 
 def measured_half(bundle: ModelBundle, held_out: DecodedCells) -> ModelBundle:

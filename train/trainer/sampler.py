@@ -1,4 +1,4 @@
-"""Which cells an epoch shows, in which order."""
+"""Which cells an epoch shows, in which order and batches, and how much each class weighs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from train.recipe import Recipe
 
-__all__ = ["epoch_order", "samples_per_class"]
+__all__ = ["class_weights", "epoch_order", "samples_per_class", "whole_batches"]
 
 
 def epoch_order(
@@ -68,3 +68,15 @@ def _by_subject(
     _, position, counts = torch.unique(subjects, return_inverse=True, return_counts=True)
     weights = counts[position].double().rsqrt()
     return members[torch.multinomial(weights, draws, replacement=True, generator=generator)]
+
+
+def whole_batches(order: Tensor, batch: int) -> list[Tensor]:
+    """Cut an order into batches of one size, leaving out a remainder unless it is all there is."""
+    whole = len(order) // batch * batch
+    return list(torch.split(order[: whole or len(order)], batch))
+
+
+def class_weights(classes_N: Tensor) -> Tensor:
+    """Weigh each class by the inverse of its number of cells; the mean weight is 1."""
+    counts = torch.bincount(classes_N).clamp_min(1).float()
+    return counts.sum() / (len(counts) * counts)

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
-from train.data.backgrounds import none
 from train.trainer.augmentation import open_augmentation, reduced
 from train.trainer.events import EpochDone, StepDone
 from train.trainer.init_weights import freeze_stages
 from train.trainer.mixup import MixStyle, open_mixup
-from train.trainer.sampler import epoch_order
+from train.trainer.sampler import class_weights, epoch_order, whole_batches
 from train.trainer.weight_averaging import Averages
 
 if TYPE_CHECKING:
@@ -32,29 +31,11 @@ if TYPE_CHECKING:
     from train.compute import Compute
     from train.recipe import Phase, Recipe
     from train.trainer.augmentation import Augmentation
+    from train.trainer.training_cells import TrainingCells
 
-__all__ = ["Training", "TrainingCells"]
+__all__ = ["Training"]
 
-WARM_UP = 100  # steps over which the first phase's rate rises
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingCells:
-    """
-    What the loop trains on.
-
-    Attributes:
-        pixels: ``(N, R, R, 3)`` uint8, larger and wider than the model's input: see
-            ``train.trainer.augmentation.ROOM`` and ``REACH``.
-        classes: ``(N,)`` class numbers.
-        subjects: ``(N,)`` subject numbers.
-        backgrounds: ``(M, T, T, 3)`` uint8, of the pixels' scale: see ``train.data.backgrounds``.
-    """
-
-    pixels: Tensor
-    classes: Tensor
-    subjects: Tensor
-    backgrounds: Tensor = field(default_factory=none)
+WARM_UP = 100  # steps over which the first phase's learning rate rises
 
 
 @dataclass(slots=True)
@@ -158,8 +139,8 @@ class Training:
         torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout draws from the global one
         phase, phase_epoch = _phase_of(recipe, epoch)
         order = epoch_order(recipe, cells.classes, cells.subjects, generator)
-        batches = _whole_batches(order, recipe.batch_size)
-        weights = _class_weights(cells.classes) if recipe.weighted_loss else None
+        batches = whole_batches(order, recipe.batch_size)
+        weights = class_weights(cells.classes) if recipe.weighted_loss else None
         began = time.perf_counter()
         self._augmentation = open_augmentation(recipe, phase.scale, cells.backgrounds)
         self.network.train()
@@ -251,12 +232,6 @@ def _refuse_divergence(done: StepDone) -> None:
         )
 
 
-def _whole_batches(order: Tensor, batch: int) -> list[Tensor]:
-    """Cut an order into batches of one size, leaving out a remainder unless it is all there is."""
-    whole = len(order) // batch * batch
-    return list(torch.split(order[: whole or len(order)], batch))
-
-
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Build the optimizer; vectors (norms, biases) do not decay."""
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
@@ -271,9 +246,3 @@ def _phase_of(recipe: Recipe, epoch: int) -> tuple[Phase, int]:
             return phase, epoch
         epoch -= phase.epochs
     raise ValueError(f"the recipe has no epoch {epoch}")
-
-
-def _class_weights(classes: Tensor) -> Tensor:
-    """Weigh each class by the inverse of its number of cells; the mean weight is 1."""
-    counts = torch.bincount(classes).clamp_min(1).float()
-    return counts.sum() / (len(counts) * counts)

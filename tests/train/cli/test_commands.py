@@ -21,10 +21,10 @@ from engines.errors import BackendMissingError, SourceError, UserError
 from engines.models.bundle import ModelBundle
 from train.cli import console
 from train.cli.commands import cli, main
-from train.cli.options import as_started, with_epochs
 from train.compute import Compute, chosen_compute
 from train.fit import FitOptions
 from train.recipe import SUBJECT, Phase, Recipe
+from train.recipe_overrides import as_started, with_epochs
 from train.sweep import FIGURES, Row, plan
 from train.trainer.init_weights import freeze_stages, network_to_train
 

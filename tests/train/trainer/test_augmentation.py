@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from train.data.decoded import enlarged
-from train.export.bundle_writer import model_input
 from train.recipe import PAPER, SUBJECT, Phase
 from train.trainer.augmentation import (
     REACH,
@@ -121,7 +120,7 @@ def test_training_cells_are_stored_wider_than_a_centre_crop():
     """Wide enough for any turn, at most the whole crop, and as fine as without."""
     for crop_pct, window in ((1.0, 1.0), (0.8, 0.8), (0.5, 1 / REACH)):
         recipe = replace(SUBJECT, img_size=128, crop_pct=crop_pct)
-        stored_at = enlarged(model_input(recipe), ROOM, stored_window(recipe))
+        stored_at = enlarged(recipe.input, ROOM, stored_window(recipe))
 
         assert stored_at.crop_pct == pytest.approx(min(1, crop_pct * REACH))
         assert stored_at.height == stored_at.width == round(128 * ROOM / window)

@@ -12,7 +12,8 @@ import torch
 from train.compute import Compute
 from train.recipe import SUBJECT, Phase
 from train.trainer.mixup import MixStyle, open_mixup
-from train.trainer.trainer import Training, TrainingCells
+from train.trainer.trainer import Training
+from train.trainer.training_cells import TrainingCells
 
 PIXELS = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
