@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
 
 __all__ = [
+    "NEEDS_GPU",
     "DecoderCandidate",
     "decoder_candidates",
     "obstacle",
@@ -50,6 +51,7 @@ __all__ = [
 ]
 
 ASKED_FOR = "asked for"
+NEEDS_GPU = "an NVIDIA GPU with its driver, and a PyTorch built for CUDA, would bring it"
 BEST, NEXT = "the fastest that works here", "the next that works here"
 
 
@@ -69,7 +71,9 @@ def obstacle_on_gpu(row: DecoderRow) -> Obstacle | None:
     if GPU not in row.devices:
         return Obstacle(f"{row.name} decodes on the processor only", hint)
     here = gpu_or_why_not()
-    return Obstacle(f"no NVIDIA GPU: {here}", hint) if isinstance(here, str) else None
+    if isinstance(here, str):
+        return Obstacle(f"no NVIDIA GPU: {here}", hint, NEEDS_GPU)
+    return None
 
 
 def runtime_candidates(asked: str = AUTO) -> Iterator[Choice[str]]:
@@ -231,7 +235,8 @@ def _gpu_obstacle(row: RuntimeRow) -> Obstacle | None:
     """Return what is in the way of a runtime that needs a GPU."""
     if row.device != GPU or not isinstance(here := gpu_or_why_not(), str):
         return None
-    return Obstacle(f"no GPU: {here}", f"use --runtime {runtimes_on(CPU)[0]}, which needs no GPU")
+    hint = f"use --runtime {runtimes_on(CPU)[0]}, which needs no GPU"
+    return Obstacle(f"no GPU: {here}", hint, NEEDS_GPU)
 
 
 def _package_obstacle(row: Backend) -> Obstacle | None:

@@ -60,10 +60,18 @@ class Choice(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why something does not work on this machine (*reason*), and what to do about it (*hint*)."""
+    """
+    Why something does not work on this machine.
+
+    Attributes:
+        reason: What is missing.
+        hint: What to do now, where it was asked for by name.
+        remedy: What would make it work; empty where that is the hint.
+    """
 
     reason: str
     hint: str
+    remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

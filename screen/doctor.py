@@ -1,33 +1,58 @@
-"""What works on this machine, tried out, and what would bring the rest."""
+"""What works on this machine, each thing tried for real, and what would bring the rest."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
-from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from engines.backends import obstacle, open_decoder
-from engines.cells import CellRef, Shard
+from engines import parity
+from engines.backends import (
+    NEEDS_GPU,
+    decoder_candidates,
+    obstacle,
+    obstacle_on_gpu,
+    open_decoder,
+    open_runtime,
+    precision_candidates,
+    runtime_candidates,
+)
+from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.decode.base import DecodeOptions
-from engines.errors import BackendMissingError
+from engines.errors import BackendMissingError, UserError
 from engines.files import cache_folder
 from engines.hardware.gpu import gpu_or_why_not
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.models.input import ModelInput
-from engines.registry import runtime_row, runtimes_on
+from engines.registry import (
+    DECODERS,
+    GPU,
+    REFERENCE_DECODER,
+    REFERENCE_RUNTIME,
+    RUNTIMES,
+    Obstacle,
+    runtime_row,
+)
+from engines.runtime.base import GPU_BATCH, RuntimeOptions
 from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from engines.registry import DecoderRow, RuntimeRow
 
 __all__ = ["Check", "examine"]
 
 GREY = 128
+CELLS = 2  # that each runtime scores
 TINY_PPM = b"P6 2 2 255\n" + bytes(range(12))
-PLAIN_INPUT = ModelInput(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+TINY_INPUT = ModelInput(height=2, width=2, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+Outcome = Literal["ok", "absent", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,126 +62,174 @@ class Check:
 
     Attributes:
         name: What.
-        works: Whether it does.
-        detail: Which version, or what went wrong.
-        remedy: The command that would bring it; empty if it works or none is needed.
-        needed: Whether a run needs it here.
+        outcome: ``ok``; ``absent``: this machine lacks what it needs; ``failed``: it is there and
+            does not work.
+        detail: Which version did what, or what is in the way.
+        remedy: What would bring it; empty where it works.
+        needed: Whether ``slidescreen run`` needs it when the user asks for nothing by name.
     """
 
     name: str
-    works: bool
+    outcome: Outcome
     detail: str
     remedy: str = ""
-    needed: bool = True
+    needed: bool = False
+
+    @property
+    def works(self) -> bool:
+        """Whether it works."""
+        return self.outcome == "ok"
 
 
-def examine() -> list[Check]:
-    """Try every part that a run may use."""
-    return [
-        _tried("model", _default_model, "reinstall slidescreen"),
-        _tried("decoder pillow", lambda: _decoder("pillow"), "pip install pillow"),
-        _tried(
-            "decoder dali",
-            lambda: _decoder("dali"),
-            "pip install 'nvidia-nvimgcodec-cu13[all]'",
-            needed=False,
-        ),
-        _tried("runtime torch", _torch, "pip install torch timm"),
-        _tried("runtime openvino", _openvino, "pip install openvino", needed=False),
-        _tried("gpu", _gpu, "an NVIDIA GPU with its driver; nothing needs one", needed=False),
-        *(
-            _tried_on_gpu(f"runtime {name}", name, partial(_on_gpu, name))
-            for name in runtimes_on("gpu")
-        ),
-        _tried_on_gpu("decoder dali on the GPU", "torch-cuda", _gpu_decoder),
-        *(_tried_builder(name) for name in FLAVOUR_NAMES),
-        _tried("cache", _cache, "set SLIDESCREEN_CACHE to a folder that can be written"),
-    ]
+def examine(model: Path = DEFAULT_BUNDLE) -> Iterator[Check]:
+    """
+    Try every part that a run may use, and yield what came of it as soon as it is known.
+
+    The first time, this compiles *model* for each runtime, as a run would: minutes with TensorRT.
+    """
+    yield _tried("model", lambda: _model(model), "reinstall slidescreen", needed=True)
+    yield _tried(
+        "cache", _cache, "set SLIDESCREEN_CACHE to a folder that can be written", needed=True
+    )
+    yield _gpu()
+    runtime = next(runtime_candidates()).value
+    decoding = next(decoder_candidates(model_on_gpu=runtime_row(runtime).device == GPU))
+    for decoder in DECODERS:
+        for device in decoder.devices:
+            by_auto = (decoding.decoder.value, decoding.device.value) == (decoder.name, device)
+            needed = by_auto or decoder.name == REFERENCE_DECODER
+            yield _decoder(decoder, device, needed=needed)
+    for row in RUNTIMES:
+        yield _runtime(row, model, needed=row.name in (runtime, REFERENCE_RUNTIME))
+    for name in FLAVOUR_NAMES:
+        yield _builder(name)
 
 
-def _tried(name: str, attempt: Callable[[], str], remedy: str, *, needed: bool = True) -> Check:
+def _tried(name: str, attempt: Callable[[], str], remedy: str, *, needed: bool = False) -> Check:
     """Run an attempt; whatever goes wrong in it is what the user wants to see."""
     try:
-        return Check(name, True, attempt(), needed=needed)
+        return Check(name, "ok", attempt(), needed=needed)
+    except UserError as error:
+        return Check(name, "failed", str(error), error.hint or remedy, needed)
     except Exception as error:
-        return Check(name, False, f"{type(error).__name__}: {error}", remedy, needed)
+        return Check(name, "failed", f"{type(error).__name__}: {error}", remedy, needed)
 
 
-def _tried_on_gpu(name: str, runtime: str, attempt: Callable[[], str]) -> Check:
-    """Run an attempt that needs what *runtime* needs; say what is in the way, if anything is."""
-    if (found := obstacle(runtime_row(runtime))) is not None:
-        return Check(name, False, found.reason, found.hint, needed=False)
-    return _tried(name, attempt, "slidescreen run works without it", needed=False)
+def _absent(name: str, found: Obstacle, *, needed: bool = False) -> Check:
+    """Say what is in the way, and what would bring it."""
+    return Check(name, "absent", found.reason, found.remedy or found.hint, needed)
 
 
-def _tried_builder(name: str) -> Check:
-    """Load what builds engines; a remedy is the package to install."""
-    try:
-        here = open_flavour(name)
-    except BackendMissingError as error:
-        return Check(f"builder {name}", False, str(error), error.hint, needed=False)
-    able = ", ".join(here.flavour.targets)
-    detail = f"for {able}, with no GPU" if able else "for the GPU at hand"
-    return Check(f"builder {name}", True, f"{name} {here.version}, builds {detail}", needed=False)
-
-
-def _gpu() -> str:
+def _gpu() -> Check:
     """Name the GPU and its driver."""
     gpu = gpu_or_why_not()
     if isinstance(gpu, str):
-        raise BackendMissingError(gpu)
-    return f"{gpu.name}, {gpu.target}, driver {gpu.driver}"
+        return Check("gpu", "absent", gpu, NEEDS_GPU)
+    return Check("gpu", "ok", f"{gpu.name}, {gpu.target}, driver {gpu.driver}")
 
 
-def _on_gpu(name: str) -> str:
-    """Score nothing but zeros with PyTorch; load TensorRT and say which it is."""
-    if name in FLAVOUR_NAMES:
-        return f"{name} {open_flavour(name).version}"
-    torch = import_module("torch")
-    if float(torch.zeros(8, device="cuda").half().sum()) != 0:
-        raise RuntimeError("eight zeros do not add up to zero")
-    return f"torch {torch.__version__}, CUDA {torch.version.cuda}"
+def _decoder(row: DecoderRow, device: str, *, needed: bool) -> Check:
+    """Decode a few pixels."""
+    name = f"decoder {row.name} on the {'GPU' if device == GPU else 'processor'}"
+    found = obstacle(row) or (obstacle_on_gpu(row) if device == GPU else None)
+    if found is not None:
+        return _absent(name, found, needed=needed)
+    attempt = _decodes_on_gpu if device == GPU else _decodes
+    return _tried(name, lambda: attempt(row.name), f"pip install {row.install}", needed=needed)
 
 
-def _gpu_decoder() -> str:
-    """Decode a grey JPEG, and say what took it."""
-    jpeg = import_module("simplejpeg").encode_jpeg(np.full((64, 64, 3), GREY, np.uint8))
-    decoder = open_decoder("dali", lambda _: jpeg, PLAIN_INPUT, DecodeOptions(device="gpu"))
-    (batch,) = decoder.stream([Shard(0, (CellRef("grey.jpg", ""),))])
-    if batch.faults or (abs(batch.host_pixels.astype(int) - GREY) > 1).any():
-        raise RuntimeError(f"grey came out wrong: {batch.faults or batch.host_pixels.tolist()}")
-    return f"{decoder.version}, JPEG by {batch.facts[0].codec}"
-
-
-def _default_model() -> str:
-    """Load the bundle that ships."""
-    bundle = ModelBundle.load(DEFAULT_BUNDLE)
-    return f"{bundle.architecture}, {' / '.join(bundle.classes)}, {bundle.sha256[:12]}"
-
-
-def _decoder(name: str) -> str:
-    """Decode four pixels."""
-    decoder = open_decoder(name, lambda _: TINY_PPM, PLAIN_INPUT, DecodeOptions())
-    (batch,) = decoder.stream([Shard(0, (CellRef("tiny.ppm", ""),))])
-    if batch.host_pixels.tobytes() != TINY_PPM[-12:]:
+def _decodes(name: str) -> str:
+    """Decode four pixels, which must come out as they are."""
+    batch, version = _decoded(name, TINY_PPM, "cpu")
+    if batch.faults or batch.host_pixels.tobytes() != TINY_PPM[-12:]:
         raise RuntimeError(
             f"four pixels came out wrong: {batch.faults or batch.host_pixels.tolist()}"
         )
-    return decoder.version
+    return version
 
 
-def _torch() -> str:
-    """Import the reference's packages."""
-    torch, timm = import_module("torch"), import_module("timm")
-    return f"torch {torch.__version__}, timm {timm.__version__}"
+def _decodes_on_gpu(name: str) -> str:
+    """Decode a grey JPEG, which must come out grey; say which codec took it."""
+    import simplejpeg
+
+    jpeg = simplejpeg.encode_jpeg(np.full((64, 64, 3), GREY, np.uint8))
+    batch, version = _decoded(name, jpeg, GPU)
+    if batch.faults or (abs(batch.host_pixels.astype(int) - GREY) > 1).any():
+        raise RuntimeError(f"grey came out wrong: {batch.faults or batch.host_pixels.tolist()}")
+    return f"{version}, JPEG by {batch.facts[0].codec}"
 
 
-def _openvino() -> str:
-    """Ask which precisions this processor computes in."""
-    runtime = import_module("engines.runtime.openvino")
-    precisions = runtime.precisions()
-    usable, why = precisions.value, precisions.reason
-    return f"{runtime.OpenVINORuntime.version}, {' and '.join(usable)}: {why}"
+def _decoded(name: str, data: bytes, device: str) -> tuple[Batch, str]:
+    """Decode one image; return it as a batch, and the decoder's version."""
+    decoder = open_decoder(name, lambda _: data, TINY_INPUT, DecodeOptions(device=device))
+    (batch,) = decoder.stream([Shard(0, (CellRef("cell", ""),))])
+    return batch, decoder.version
+
+
+def _runtime(row: RuntimeRow, model: Path, *, needed: bool) -> Check:
+    """Score two grey cells, and hold the scores against the reference's."""
+    name = f"runtime {row.name}"
+    if (found := obstacle(row)) is not None:
+        return _absent(name, found, needed=needed)
+    remedy = f"pip install {row.install}"
+    return _tried(name, lambda: _scores(row, ModelBundle.load(model)), remedy, needed=needed)
+
+
+def _scores(row: RuntimeRow, bundle: ModelBundle) -> str:
+    """
+    Run the model, as ``auto`` would: half precision gives way to float32 where parity misses.
+
+    Raises:
+        RuntimeError: If no precision agrees with the reference.
+    """
+    batch = _grey_cells(bundle.input)
+    expected = _logits(REFERENCE_RUNTIME, bundle, RuntimeOptions(batch=CELLS), batch)[0]
+    size = GPU_BATCH if row.device == GPU else CELLS  # the size that a run on a GPU builds for
+    missed = []
+    for precision in precision_candidates(row.name):
+        options = RuntimeOptions(precision=precision.value, batch=size)
+        logits, version = _logits(row.name, bundle, options, batch)
+        agreement = parity.score_agreement(
+            batch.refs, logits, expected, bundle=bundle, precision=precision.value
+        )
+        if agreement.holds:
+            return f"{version}, {agreement}"
+        missed.append(str(agreement))
+    raise RuntimeError(f"its scores are not the reference's: {'; '.join(missed)}")
+
+
+def _logits(
+    name: str, bundle: ModelBundle, options: RuntimeOptions, batch: Batch
+) -> tuple[NDArray[np.float32], str]:
+    """Score a batch through the stream, as a run does; also return the runtime's version."""
+    runtime = open_runtime(name, bundle, options)
+    (scores,) = runtime.stream([batch])
+    return scores.logits, runtime.version
+
+
+def _grey_cells(expected: ModelInput) -> Batch:
+    """Make cells of two greys."""
+    refs = tuple(CellRef(f"grey {number}", "") for number in range(CELLS))
+    pixels = np.full((CELLS, expected.height, expected.width, 3), GREY, np.uint8)
+    pixels[1:] = GREY // 2
+    return Batch(Shard(0, refs), refs, (CellFacts(),) * CELLS, pixels)
+
+
+def _builder(name: str) -> Check:
+    """Load what builds engines."""
+    try:
+        here = open_flavour(name)
+    except BackendMissingError as error:
+        return Check(f"builder {name}", "absent", str(error), error.hint)
+    able = ", ".join(here.flavour.targets)
+    detail = f"for {able}, with no GPU" if able else "for the GPU at hand"
+    return Check(f"builder {name}", "ok", f"{name} {here.version}, builds {detail}")
+
+
+def _model(model: Path) -> str:
+    """Load the bundle."""
+    bundle = ModelBundle.load(model)
+    return f"{bundle.architecture}, {' / '.join(bundle.classes)}, {bundle.sha256[:12]}"
 
 
 def _cache() -> str:

@@ -24,6 +24,7 @@ def tensorrt_obstacle(name: str) -> Obstacle | None:
         return Obstacle(
             f"{name} does not take this GPU ({device.name}, {device.target})",
             "use --runtime auto, which takes one that does",
+            f"a GPU of {', '.join(targets)} would bring it",
         )
     return None
 

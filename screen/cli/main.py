@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from engines.command import DONE, MENDABLE, run_command, say
+from engines.sources.names import printable
 from screen.cli.engine import engine
 from screen.cli.report import report
 from screen.cli.run import run
@@ -72,19 +70,26 @@ def doctor() -> int:
     """
     Try out what works on this machine, and say what would bring the rest.
 
+    Prints a line for each thing tried, in the first word of which is ok, absent or failed. Exits 1
+    if what a run uses by itself does not work. With a GPU, the first time takes minutes: engines
+    are built, which runs then use.
+
     \b
     Example:
       slidescreen doctor
     """
     from screen.doctor import examine
 
-    checks = examine()
-    table = Table("", "part", "detail", header_style="bold")
-    for check in checks:
-        detail = check.detail if check.works else f"{check.detail}\n-> {check.remedy}"
-        table.add_row("ok" if check.works else "--", check.name, Text(detail))
-    Console().print(table)
-    return DONE if all(check.works for check in checks if check.needed) else MENDABLE
+    broken = []
+    for check in examine():
+        remedy = f" -> {check.remedy}" if check.remedy else ""
+        click.echo(printable(f"{check.outcome:7} {check.name}: {check.detail}{remedy}"))
+        if check.needed and not check.works:
+            broken.append(check.name)
+    if broken:
+        say(f"A run by the defaults does not work here: {', '.join(broken)}.")
+        return MENDABLE
+    return DONE
 
 
 cli.add_command(run)

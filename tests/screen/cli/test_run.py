@@ -179,33 +179,6 @@ def test_exporting_nothing_is_a_mendable_error(monkeypatch, capsys, tmp_path):
     assert "Hint:" in err
 
 
-def test_doctor_tries_every_part(monkeypatch, capsys):
-    """Each part with its version, or with the command that would bring it."""
-    status, out, _ = ran(monkeypatch, capsys, "doctor")
-
-    assert status == 0
-    for part in ("model", "decoder dali", "decoder pillow", "runtime openvino", "runtime torch"):
-        assert part in out
-    for part in ("gpu", "runtime torch-cuda", "runtime tensorrt", "decoder dali on the GPU"):
-        assert part in out
-    for part in ("builder tensorrt ", "builder tensorrt-rtx"):
-        assert part in out
-
-
-def test_doctor_says_what_would_bring_a_missing_part(monkeypatch, capsys):
-    """A broken part has its error and its remedy; the exit status is 1 if a run needs it."""
-
-    def absent():
-        raise ModuleNotFoundError("No module named 'torch'")
-
-    monkeypatch.setattr("screen.doctor._torch", absent)
-
-    status, out, _ = ran(monkeypatch, capsys, "doctor")
-
-    assert status == 1
-    assert "pip install torch timm" in " ".join(out.split())
-
-
 def test_every_command_has_help_and_an_example():
     """Help says what a command does and shows one."""
     for name, command in cli.cli.commands.items():
