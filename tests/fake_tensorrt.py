@@ -66,7 +66,7 @@ class Engine:
 
     def create_runtime_config(self):
         """Give settings to fill in."""
-        return SimpleNamespace(dynamic_shapes_kernel_specialization_strategy="lazy")
+        return Config()
 
     def create_execution_context(self, config):
         """Give a context of its own; refuse kernels that would change behind one's back."""
@@ -76,6 +76,12 @@ class Engine:
     def get_tensor_dtype(self, name):
         """Name an output's type."""
         return SimpleNamespace(name=TYPES[name])
+
+
+class Config:
+    """Settings of a context."""
+
+    dynamic_shapes_kernel_specialization_strategy = "lazy"
 
 
 class Context:

@@ -42,11 +42,13 @@ class Bound:
         work: Called inside the slot's stream, enqueues what scores the slot's pixels.
         outputs: Where it leaves logits, features and evidence.
         capturable: Whether the work can be captured as a CUDA graph.
+        keeps: What has to live for as long as the work is done, captured or not.
     """
 
     work: Callable[[], None]
     outputs: tuple[Tensor, ...]
     capturable: bool = True
+    keeps: tuple[object, ...] = ()
 
 
 class Bind(Protocol):
@@ -76,6 +78,7 @@ class Slot:
             bound = bind(self.pixels, stream)
         stream.wait()
         self.outputs = bound.outputs
+        self._bound = bound  # a captured graph replays what this holds, and does not hold it
         self._work = stream.captured(bound.work) if bound.capturable else bound.work
         self.landed = tuple(stream.host_tensor(each.shape, each.dtype) for each in self.outputs)
 

@@ -54,7 +54,8 @@ class TensorRTRuntime(DeviceRuntime):
     def _bound(self, pixels: torch.Tensor, stream: Stream) -> Bound:
         """Give a context its addresses."""
         with errors_of(self._installed):
-            context = _context(self._installed, self._plan)
+            config = _runtime_config(self._installed, self._plan)
+            context = _context(self._plan, config)
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
             outputs = tuple(_output(self._plan, context, name, stream) for name in OUTPUTS)
@@ -66,7 +67,9 @@ class TensorRTRuntime(DeviceRuntime):
             with errors_of(self._installed):
                 _check(context.execute_async_v3(stream.handle), "the plan did not run")
 
-        return Bound(work, outputs, capturable=_capturable(context, stream))
+        return Bound(
+            work, outputs, capturable=_capturable(context, stream), keeps=(context, config)
+        )
 
 
 def open_cached(
@@ -113,18 +116,25 @@ def _deserialised(engine: Engine, installed: Installed) -> Any:
         return loaded_plan(installed.trt, logger, engine.path.read_bytes())
 
 
-def _context(installed: Installed, plan: Any) -> Any:
+def _runtime_config(installed: Installed, plan: Any) -> Any:
     """
-    Make an execution context whose kernels never change.
+    Say that kernels never change, where they could; None where they cannot.
 
     TensorRT-RTX compiles them for the shape at hand, by default behind one's back: other kernels
     at first, and so other last bits.
     """
     strategies = getattr(installed.trt, "DynamicShapesKernelSpecializationStrategy", None)
     if strategies is None:
-        return plan.create_execution_context()
+        return None
     config = plan.create_runtime_config()
     config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+    return config
+
+
+def _context(plan: Any, config: Any) -> Any:
+    """Make an execution context; *config* has to live as long."""
+    if config is None:
+        return plan.create_execution_context()
     return plan.create_execution_context(config)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
+import weakref
 from collections import Counter
 from dataclasses import asdict, replace
 from shutil import copytree
@@ -15,12 +17,14 @@ import torch
 from engines.backends import open_runtime, precision_candidates, runtime_candidates
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
 from engines.errors import BackendMissingError, DeviceError, EngineBuildError
+from engines.hardware.cuda_streams import HostStream
 from engines.hardware.gpu import gpu_or_why_not
 from engines.mixed_precision.policy import find_mixed
 from engines.models.bundle import ModelBundle, with_half
 from engines.models.serving_graph import convolution_types, serving_graph
 from engines.parity import DP_LIMIT
 from engines.registry import runtimes_on
+from engines.runtime import gpu_slots
 from engines.runtime.base import RuntimeOptions
 from engines.runtime.gpu_slots import IN_FLIGHT
 from engines.runtime.tensorrt import TensorRTRuntime, open_cached
@@ -366,6 +370,35 @@ def test_a_plan_that_does_not_run_is_an_error(bundle, tmp_path):
 
     with pytest.raises(EngineBuildError, match="the plan did not run"):
         list(runtime.stream([batch_of(noise(3))]))
+
+
+class CapturingStream(HostStream):
+    """Captures as CUDA does: what is replayed holds nothing of what was captured."""
+
+    def captured(self, work):
+        """Do the work once, and let go of it."""
+        work()
+        return lambda: None
+
+
+def test_a_captured_plan_keeps_its_context_and_settings(bundle, tmp_path, monkeypatch):
+    """A CUDA graph replays on the context's memory: it may not be freed while the slot lives."""
+    made = []
+    create = fake_tensorrt.Engine.create_execution_context
+
+    def noted(self, config):
+        context = create(self, config)
+        made.extend([weakref.ref(context), weakref.ref(config)])
+        return context
+
+    monkeypatch.setattr(fake_tensorrt.Engine, "create_execution_context", noted)
+    monkeypatch.setattr(gpu_slots, "open_stream", lambda _: CapturingStream())
+
+    runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+    gc.collect()
+
+    assert len(made) == 2 * len(runtime.slots)
+    assert all(each() is not None for each in made)
 
 
 def test_memory_that_runs_out_is_an_error_with_a_way_out(bundle, monkeypatch):
