@@ -12,7 +12,7 @@ from draw_cells import draw_cell
 
 from engines.cells import STATUSES
 from engines.hardware.machine import Machine
-from engines.models.input import ModelInput
+from engines.models.input import FieldCentres, ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings
@@ -34,6 +34,7 @@ from screen.summary.flags import Thresholds
 
 HEIGHT, WIDTH = 3, 4
 SIZE = (90, 70)
+CENTRES = FieldCentres(16 / HEIGHT, 16 / WIDTH, 32 / HEIGHT, 32 / WIDTH)  # side by side
 
 
 def cell(path, slide, p=0.5, **values):
@@ -101,7 +102,7 @@ SCHEMA = pa.schema(
 TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
 
 
-def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash", crop_pct=1.0):
+def make_results(out, cells, *, source, part_cells=7, trust=True, **model):
     """
     Write run.json, parts, slides and duplicates.
 
@@ -111,8 +112,7 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash", 
         source: Where the cells are said to be.
         part_cells: Rows per part.
         trust: Whether the bundle had trust data.
-        fit: How crops became input.
-        crop_pct: Which part of them.
+        model: How crops became input, which part of them, and where evidence looks (``record``).
     """
     results = ResultsFolder(out)
     results.cells.mkdir(parents=True)
@@ -131,7 +131,7 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, fit="squash", 
         {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},
     ]
     write_table(pa.Table.from_pylist(copies), results.duplicates, mark.metadata)
-    results.write_run(record(mark, cells, trust=trust, fit=fit, crop_pct=crop_pct))
+    results.write_run(record(mark, cells, trust=trust, **model))
     return out
 
 
@@ -220,7 +220,7 @@ AGREES = ParityRecord(
 )
 
 
-def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0):
+def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0, centres=CENTRES):
     """Return run.json of a run that is done."""
     return RunRecord(
         state="done",
@@ -238,6 +238,7 @@ def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0):
             input=ModelInput(
                 height=32, width=32, fit=fit, crop_pct=crop_pct, mean=(0.5,) * 3, std=(0.5,) * 3
             ),
+            evidence=centres,
             data={"name": "nothing"},
         ),
         decoder="pillow",

@@ -1,11 +1,14 @@
-"""What a crop becomes before the network sees it: size, centre crop, filter, normalisation."""
+"""What a crop becomes before the network sees it, and where in that its last map looks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["CHANNELS", "Filter", "Fit", "ModelInput"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CHANNELS", "FieldCentres", "Filter", "Fit", "ModelInput"]
 
 CHANNELS = 3
 TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
@@ -56,3 +59,41 @@ class ModelInput:
     def crop_mode(self) -> str:
         """Timm's name of the fit, as config.json states it."""
         return TIMM_CROP_MODES[self.fit]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldCentres:
+    """
+    Centres of receptive fields: place (i, j) looks at ``(top + i * down, left + j * across)``.
+
+    In pixels of the model's input; the middle of the first pixel is (0.5, 0.5).
+
+    Attributes:
+        top: Of the first place.
+        left: Likewise.
+        down: From one place to the next below it.
+        across: From one place to the next beside it.
+    """
+
+    top: float
+    left: float
+    down: float
+    across: float
+
+    def after(
+        self, kernel: Sequence[float], stride: Sequence[int], padding: Sequence[int]
+    ) -> FieldCentres:
+        """
+        Return the centres after a window has moved over the places.
+
+        Args:
+            kernel: Height and width of the window, in places from its first to its last, plus one.
+            stride: By how many places it moves.
+            padding: Places added above and to the left.
+        """
+        return FieldCentres(
+            self.top + self.down * ((kernel[0] - 1) / 2 - padding[0]),
+            self.left + self.across * ((kernel[1] - 1) / 2 - padding[1]),
+            self.down * stride[0],
+            self.across * stride[1],
+        )

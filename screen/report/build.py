@@ -96,14 +96,14 @@ def _page(material: Material, source: Source | None) -> tuple[bytes, Pictures]:
 
 def _data(material: Material) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what the script draws; and of it the cells, which may still get pictures."""
-    fields = material.fields
+    fields, grid = material.fields, material.fields.evidence
     cells, scale = cell_values(material.shown, fields, material.notes)
     place = {row: index for index, row in enumerate(material.choice.order)}
     data = {
         "positive": fields.positive_words or None,
         "threshold": fields.threshold,
         "oodLevel": fields.ood_level,
-        "grid": fields.evidence,
+        "grid": grid and [grid.height, grid.width],
         "evidenceScale": scale,
         "galleries": [each for each in gallery_words(fields) if material.choice.rows[each["key"]]],
         "slides": slide_values(material, place),
@@ -122,7 +122,7 @@ def _add_pictures(
             cell["why"] = NO_PICTURE["gone"]
         return Pictures(len(cells), gone=len(cells), folder_gone=True)
     problems = []
-    made = thumbnails(source, material.shown, material.fields.input)
+    made = thumbnails(source, material.shown, material.fields)
     for cell, thumbnail in zip(cells, made, strict=True):
         room -= len(thumbnail.uri) + AROUND_A_PICTURE
         problem = "left_out" if thumbnail.uri and room < 0 else thumbnail.problem

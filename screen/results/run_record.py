@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import ResultsError
 from engines.hardware.machine import Machine
-from engines.models.input import ModelInput
+from engines.models.input import FieldCentres, ModelInput
 from engines.parity import PixelAgreement, ScoreAgreement
 from engines.sources.folder import escaped
 from engines.sources.names import printable
@@ -58,6 +58,7 @@ class ModelRecord:
 
     Attributes:
         folder: Where the bundle was, bytes that are not UTF-8 escaped.
+        evidence: Where in the input the places of an evidence map look; None if that is not known.
         data: What the bundle says of its training data.
     """
 
@@ -70,11 +71,14 @@ class ModelRecord:
     threshold: float | None
     temperature: float
     input: ModelInput
+    evidence: FieldCentres | None
     data: Mapping[str, Any]
 
     @classmethod
     def of(cls, bundle: ModelBundle) -> ModelRecord:
         """Describe a bundle."""
+        from engines.models.receptive_field import field_centres  # torch: not for readers
+
         return cls(
             sha256=bundle.sha256,
             folder=escaped(fsencode(bundle.folder)),
@@ -85,6 +89,7 @@ class ModelRecord:
             threshold=bundle.threshold,
             temperature=bundle.temperature,
             input=bundle.input,
+            evidence=field_centres(bundle),
             data=dict(bundle.data),
         )
 

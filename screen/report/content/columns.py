@@ -14,12 +14,39 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from engines.models.input import ModelInput
+    from engines.models.input import FieldCentres, ModelInput
     from screen.results.run_record import RunRecord
 
-__all__ = ["QUALITY", "Fields"]
+__all__ = ["QUALITY", "EvidenceGrid", "Fields"]
 
 QUALITY = ("focus", "exposure", "clipped", "foreground", "stain_shift")
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceGrid:
+    """
+    The places of an evidence map.
+
+    Attributes:
+        height: How many rows of them.
+        width: How many columns.
+        centres: Where in the model's input each of them looks.
+    """
+
+    height: int
+    width: int
+    centres: FieldCentres
+
+    @property
+    def rectangle(self) -> tuple[float, float, float, float]:
+        """
+        Left, top, width and height of the map in pixels of the model's input.
+
+        Each place is a square around its centre; the outer ones may reach beyond the input.
+        """
+        across, down = self.centres.across, self.centres.down
+        left, top = self.centres.left - across / 2, self.centres.top - down / 2
+        return left, top, self.width * across, self.height * down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +60,8 @@ class Fields:
         positive: The class a screen looks for, or None.
         threshold: The probability from which it is called, or None.
         present: The columns of a cell.
-        evidence: Height and width of an evidence map, in places; None if there is none.
+        evidence: The places of an evidence map; None if there is none, or if it is not known where
+            in the cell they look: a map in the wrong place is worse than none.
         input: How a crop became the model's input.
         ood_level: A cell with a p-value up to this is out of distribution.
     """
@@ -43,7 +71,7 @@ class Fields:
     positive: str | None
     threshold: float | None
     present: frozenset[str]
-    evidence: tuple[int, int] | None
+    evidence: EvidenceGrid | None
     input: ModelInput
     ood_level: float
 
@@ -58,7 +86,7 @@ class Fields:
             positive=model.positive,
             threshold=model.threshold,
             present=present,
-            evidence=_evidence_shape(schema) if "evidence" in present else None,
+            evidence=_evidence_grid(schema, model.evidence) if "evidence" in present else None,
             input=model.input,
             ood_level=record.flags.ood_level,
         )
@@ -87,10 +115,10 @@ class Fields:
         return [name for name in names if name in self.present]
 
 
-def _evidence_shape(schema: pa.Schema) -> tuple[int, int] | None:
-    """Return the height and width that the parts state, if they do and it is the column's."""
+def _evidence_grid(schema: pa.Schema, centres: FieldCentres | None) -> EvidenceGrid | None:
+    """Return the places that the parts state, if they do, and where they look, if it is known."""
     said = (schema.metadata or {}).get(EVIDENCE_KEY)
-    if said is None:
+    if said is None or centres is None:
         return None
     shape: dict[str, int] = json.loads(said)
-    return shape["height"], shape["width"]
+    return EvidenceGrid(shape["height"], shape["width"], centres)

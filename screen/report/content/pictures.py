@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from engines.models.input import ModelInput
     from engines.sources import Source
+    from screen.report.content.columns import EvidenceGrid, Fields
     from screen.report.content.galleries import Cell
 
 __all__ = ["Thumbnail", "find_source", "overlay_box", "thumbnails"]
@@ -47,8 +48,8 @@ class Thumbnail:
     Attributes:
         uri: A ``data:`` address; empty if there is none.
         problem: ``gone``, ``changed`` or ``undecodable``; empty if there is a picture.
-        box: Where the model's input lies on the picture, as (left, top, width, height) in parts
-            of the picture's sides; None if that is not known.
+        box: Where the evidence map lies on the picture, as (left, top, width, height) in parts
+            of the picture's sides; None without one.
         aspect: Width by height.
     """
 
@@ -73,16 +74,14 @@ def find_source(location: str, elsewhere: Path | None = None) -> Source | None:
         return None
 
 
-def thumbnails(
-    source: Source, cells: Sequence[Cell], expected: ModelInput | None
-) -> Iterator[Thumbnail]:
+def thumbnails(source: Source, cells: Sequence[Cell], fields: Fields) -> Iterator[Thumbnail]:
     """Yield a thumbnail of each cell, in order."""
     edge = next(edge for most, edge in EDGES if len(cells) <= most)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        yield from pool.map(lambda cell: _thumbnail(source, cell, edge, expected), cells)
+        yield from pool.map(lambda cell: _thumbnail(source, cell, edge, fields), cells)
 
 
-def _thumbnail(source: Source, cell: Cell, edge: int, expected: ModelInput | None) -> Thumbnail:
+def _thumbnail(source: Source, cell: Cell, edge: int, fields: Fields) -> Thumbnail:
     """Read, compare, decode and shrink one cell."""
     try:
         data = source.read(CellRef(cell.values["path"], ""))
@@ -95,25 +94,35 @@ def _thumbnail(source: Source, cell: Cell, edge: int, expected: ModelInput | Non
     except DecodeError:
         return Thumbnail(problem="undecodable")
     height, width = pixels.shape[:2]
-    box = None if expected is None else overlay_box(height, width, expected)
+    grid = fields.evidence
+    box = None if grid is None else overlay_box(height, width, fields.input, grid)
     return Thumbnail(uri=_uri(pixels, edge), box=box, aspect=width / height)
 
 
-def overlay_box(height: int, width: int, expected: ModelInput) -> tuple[float, float, float, float]:
+def overlay_box(
+    height: int, width: int, expected: ModelInput, grid: EvidenceGrid
+) -> tuple[float, float, float, float]:
     """
-    Return where the model's input lies on a crop, in parts of the crop's width and height.
+    Return where an evidence map lies on a crop, in parts of the crop's width and height.
 
-    All of the crop where it was squashed, its middle where only that was shown; more than the
-    crop where black was added around it.
+    Args:
+        height: Of the crop, in pixels, as it was decoded.
+        width: Likewise.
+        expected: How it became the model's input: as a whole, its middle, or with black around it.
+        grid: The map's places, which may reach beyond the input, and so beyond the crop.
+
+    Returns:
+        Left, top, width, height.
     """
     place = placement(height, width, expected)
     across = place.window.width / place.width  # pixels of the crop to a pixel of the input
     down = place.window.height / place.height
+    left, top, wide, high = grid.rectangle
     return (
-        (place.window.left - place.left * across) / width,
-        (place.window.top - place.top * down) / height,
-        expected.width * across / width,
-        expected.height * down / height,
+        (place.window.left + (left - place.left) * across) / width,
+        (place.window.top + (top - place.top) * down) / height,
+        wide * across / width,
+        high * down / height,
     )
 
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_results import cell, fault, make_results
+from made_results import CENTRES, cell, fault, make_results
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from engines.decode.geometry import placement
 from engines.errors import ResultsError
-from engines.models.input import ModelInput
+from engines.models.input import FieldCentres, ModelInput
 from engines.sources.labels import FOREIGN, UNKNOWN, open_labels
 from screen.report.content.accuracy import Judged
 from screen.report.content.cell_reader import CellRows
-from screen.report.content.columns import Fields
+from screen.report.content.columns import EvidenceGrid, Fields
 from screen.report.content.evidence import common_scale, packed
 from screen.report.content.galleries import choose
 from screen.report.content.leaders import Leaders
@@ -175,23 +175,40 @@ def test_a_cell_of_two_galleries_takes_one_place():
 @pytest.mark.parametrize(("height", "width"), [(90, 70), (70, 90), (64, 64), (1, 300)])
 @pytest.mark.parametrize("fit", ["squash", "pad"])
 @pytest.mark.parametrize("crop_pct", [1.0, 0.57])
-def test_the_overlay_lies_where_the_model_saw_it(height, width, fit, crop_pct):
-    """Corners of what was shown, carried from the input to the crop, are the window's corners."""
+@pytest.mark.parametrize("centres", [FieldCentres(0.5, 0.5, 16, 16), FieldCentres(8, 11.5, 16, 16)])
+def test_the_overlay_lies_where_the_model_saw_it(height, width, fit, crop_pct, centres):
+    """The middle of each square, carried from the crop to the input, is its receptive field's."""
     expected = ModelInput(
         height=48, width=64, fit=fit, crop_pct=crop_pct, mean=(0.5,) * 3, std=(0.5,) * 3
     )
     place = placement(height, width, expected)
     window = place.window
 
-    left, top, wide, high = overlay_box(height, width, expected)
+    left, top, wide, high = overlay_box(height, width, expected, EvidenceGrid(3, 4, centres))
 
-    for part in (0, 1):
-        x, y = place.left + part * place.width, place.top + part * place.height
-        across, down = left + wide * x / expected.width, top + high * y / expected.height
-        assert across * width == pytest.approx(window.left + part * window.width)
-        assert down * height == pytest.approx(window.top + part * window.height)
-    if (fit, crop_pct) == ("squash", 1):
-        assert (left, top, wide, high) == (0, 0, 1, 1)
+    for row, column in ((0, 0), (1, 3), (2, 2)):
+        x = (left + wide * (column + 0.5) / 4) * width
+        y = (top + high * (row + 0.5) / 3) * height
+        across = place.left + (x - window.left) * place.width / window.width
+        down = place.top + (y - window.top) * place.height / window.height
+        assert across == pytest.approx(centres.left + column * centres.across)
+        assert down == pytest.approx(centres.top + row * centres.down)
+
+
+def test_a_map_of_squares_side_by_side_covers_a_squashed_crop():
+    """Where each place looks at the middle of its own square, the map is the crop."""
+    expected = ModelInput(height=48, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
+    grid = EvidenceGrid(3, 4, FieldCentres(8, 8, 16, 16))
+
+    assert overlay_box(90, 70, expected, grid) == (0, 0, 1, 1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_map_that_may_lie_elsewhere_is_not_shown(tmp_path, known):
+    """Without centres of receptive fields there is no evidence at all."""
+    _, _, fields = overview(tmp_path, [cell("s/1.png", "s")], centres=CENTRES if known else None)
+
+    assert (fields.evidence is not None) == known
 
 
 def test_evidence_keeps_its_sign_and_its_proportions():
