@@ -32,7 +32,7 @@ from material import REPOSITORY, linked, parser, pictures
 from page import print_setting, print_table
 from whole_run import run_command
 
-from engines.sources import Listing, open_source
+from engines.sources import Entry, Listing, open_source
 from engines.sources.slide_rule import SlideRule
 from screen.options import SHARD_CELLS
 from screen.results.folder import ResultsFolder
@@ -81,12 +81,17 @@ class MadeUp:
         """Name them, in order, as C-NMC names its cells, a thousand to a folder."""
         numbers = range(self._count)
         return Listing(
-            [f"{i // 1000:06d}/UID_{i // 1000}_{i % 1000}_{i % 7}_all.bmp" for i in numbers]
+            Entry(f"{i // 1000:06d}/UID_{i // 1000}_{i % 1000}_{i % 7}_all.bmp", "", 600_000, i)
+            for i in numbers
         )
 
     def read(self, ref: CellRef) -> bytes:
         """Nothing here can be read."""
         raise FileNotFoundError(ref.path)
+
+    def size(self, ref: CellRef) -> int | None:
+        """Nothing here is there."""
+        del ref
 
 
 def main() -> None:

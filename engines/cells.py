@@ -48,10 +48,13 @@ class CellRef:
     Attributes:
         path: Relative to the source, ``/``-separated, valid Unicode; unique in the source.
         slide: The slide it belongs to.
+        locator: Where in the source its bytes are, in the source's own words; empty where the path
+            says it.
     """
 
     path: str
     slide: str
+    locator: str = ""
 
 
 Read: TypeAlias = "Callable[[CellRef], bytes]"

@@ -136,12 +136,10 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, **model):
 
 
 def fingerprint(source):
-    """Return the mark of a run that differs from others in its source alone."""
+    """Return the mark of a run that differs from others in where its cells are."""
     return Fingerprint(
-        source=str(source),
         bundle="b" * 64,
-        plan="p",
-        slide_rule="parent",
+        slide_rule=str(source),
         shard_cells=7,
         decoder="pillow",
         decode_on="cpu",
@@ -246,7 +244,7 @@ def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0, centres=CENTR
         runtime="torch",
         parity=AGREES,
         rates=Rates(decode=100.0, runtime=50.0, end_to_end=40.0),
-        source=SourceRecord(other_files=0, examples=()),
+        source=SourceRecord(location=mark.slide_rule, other_files=0, examples=()),
         trust=trust_record(available=trust),
         flags=Thresholds(),
         started="2026-01-01T10:00:00+00:00",

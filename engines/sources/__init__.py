@@ -1,63 +1,64 @@
-"""Where cells come from."""
+"""Where cells come from: one row per kind of source."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
-from engines.sources.base import Listing
-from engines.sources.folder import FolderSource
+from engines.sources.base import Entry, Listing, Source
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-    from engines.cells import CellRef
-
-__all__ = ["Listing", "Source", "open_source"]
+__all__ = ["SOURCES", "Entry", "Listing", "Source", "SourceKind", "open_source"]
 
 
-class Source(Protocol):
+@dataclass(frozen=True, slots=True)
+class SourceKind:
     """
-    Names cells, and reads them later, in any order and from any thread.
+    A kind of source.
 
     Attributes:
-        location: What identifies it on this machine.
-        name: A short name, for cells that lie in no folder of their own.
+        name: What to call it.
+        means: What it is, for people.
+        recognises: Whether what is at a path is one.
+        opener: ``module:callable`` that opens the path as a Source.
     """
 
-    location: str
     name: str
+    means: str
+    recognises: Callable[[Path], bool]
+    opener: str
 
-    def list(self) -> Listing:
-        """
-        Name every cell.
 
-        Raises:
-            SourceError: If part of the source cannot be listed: a cell must not be lost in silence.
-        """
-        ...
-
-    def read(self, ref: CellRef) -> bytes:
-        """
-        Return a cell's encoded bytes.
-
-        Raises:
-            OSError: If it cannot be read now.
-        """
-        ...
+SOURCES = (
+    SourceKind(
+        name="folder",
+        means="a folder of image files, and the folders in it",
+        recognises=os.path.isdir,
+        opener="engines.sources.folder:FolderSource",
+    ),
+)
 
 
 def open_source(path: Path) -> Source:
     """
-    Open the source at *path*.
+    Open the source at *path*, as the first kind that recognises it.
 
     Raises:
         SourceError: If there is none, or of no known kind.
     """
     if not path.exists():
         raise SourceError(f"there is nothing at {path}", hint="check the path of the cells")
-    if not path.is_dir():
+    kind = next((kind for kind in SOURCES if kind.recognises(path)), None)
+    if kind is None:
         raise SourceError(
             f"{path} is a file, not a folder of cells", hint=f"name its folder, {path.parent}"
         )
-    return FolderSource(path)
+    module, _, name = kind.opener.partition(":")
+    opened: Source = getattr(import_module(module), name)(path)
+    return opened

@@ -1,27 +1,101 @@
-"""What a source says it holds."""
+"""The contract of a source: it lists its cells once, and reads any of them later."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["Listing"]
+    from engines.cells import CellRef
+
+__all__ = ["Entry", "Listing", "Others", "Source"]
+
+EXAMPLES = 5
+
+
+class Entry(NamedTuple):
+    """
+    A cell as a source lists it.
+
+    Attributes:
+        path: Its name in the results: ``/``-separated, valid Unicode, unique in the source.
+        locator: Where in the source its bytes are, in the source's own words; empty where the path
+            says it.
+        size: Of its bytes; None where that is not known.
+        modified: When it was last changed, in ns since 1970; None where that is not known.
+    """
+
+    path: str
+    locator: str = ""
+    size: int | None = None
+    modified: int | None = None
+
+
+@dataclass(slots=True)
+class Others:
+    """Files that are no cells: how many, and the first few names."""
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        """Count one more."""
+        self.count += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(name)
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
     """
-    What a source holds.
+    The entries of a source, to be iterated over once, in an order that is the same every time.
 
     Attributes:
-        paths: Of the cells, sorted, each once.
-        ignored: How many other files there are.
-        examples: Some of those, for the record.
+        entries: Made while they are asked for, so that any number of cells may be listed.
+        others: What else there is; complete when the last entry has been made.
     """
 
-    paths: Sequence[str]
-    ignored: int = 0
-    examples: Sequence[str] = field(default_factory=tuple)
+    entries: Iterable[Entry]
+    others: Others = field(default_factory=Others)
+
+    def __iter__(self) -> Iterator[Entry]:
+        """Yield the entries."""
+        return iter(self.entries)
+
+
+class Source(Protocol):
+    """
+    Names cells, and reads them later, in any order and from any thread or process.
+
+    Attributes:
+        location: What identifies it on this machine.
+        name: A short name, for cells that lie in no folder of their own.
+    """
+
+    location: str
+    name: str
+
+    def list(self) -> Listing:
+        """
+        Name every cell.
+
+        Raises:
+            SourceError: While the entries are made, if part of the source cannot be listed: a cell
+                must not be lost in silence.
+        """
+        ...
+
+    def read(self, ref: CellRef) -> bytes:
+        """
+        Return the encoded bytes of a cell, found by its locator, or by its path if that is empty.
+
+        Raises:
+            OSError: If it cannot be read now.
+        """
+        ...
+
+    def size(self, ref: CellRef) -> int | None:
+        """Return how many bytes a cell has now; None if it is not there any more."""
+        ...

@@ -14,7 +14,7 @@ from pyarrow import csv
 
 from engines.errors import ResultsError
 from engines.files import native_file
-from engines.sources.slide_rule import CNMC_NAME
+from engines.sources.names import CNMC_NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

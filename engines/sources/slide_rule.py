@@ -8,14 +8,14 @@ from posixpath import basename, dirname, splitext
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
+from engines.sources.names import CNMC_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
-__all__ = ["CNMC_NAME", "UNMATCHED", "SlideRule"]
+__all__ = ["UNMATCHED", "SlideRule"]
 
 UNMATCHED = "(unmatched)"
-CNMC_NAME = re.compile(r"UID_(?P<subject>[^_]+)_\d+_\d+_(?P<label>[A-Za-z]+)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,35 +44,44 @@ class SlideRule:
                 f"{self.text!r} is neither parent nor cnmc, and has no group (?P<slide>...)"
             )
 
-    def slides(self, paths: Iterable[str], source_name: str) -> list[str]:
+    def namer(self, source_name: str) -> Callable[[str], str]:
         """
-        Name each cell's slide, ``(unmatched)`` where the rule does not match.
+        Return what names the slide of a cell by its path, ``(unmatched)`` where nothing matches.
+
+        One namer is for the cells of one source: it raises SourceError as soon as two different
+        folders would become one slide.
 
         Args:
-            paths: Relative to the source, ``/``-separated.
             source_name: Names the slide of cells that lie in no folder of their own.
-
-        Raises:
-            SourceError: If two different folders would become one slide.
         """
         if self.text == "parent":
-            return _parents(paths, source_name)
+            return _Parents(source_name)
         if self.text == "cnmc":
-            return [_cnmc_subject(path) for path in paths]
+            return _cnmc_subject
         search = re.compile(self.text).search
-        return [_group_slide(search(path)) for path in paths]
+        return lambda path: _group_slide(search(path))
 
 
-def _parents(paths: Iterable[str], source_name: str) -> list[str]:
-    """Name each cell's folder."""
-    slides = [dirname(path) for path in paths]
-    if "" in slides and source_name in slides:
-        raise SourceError(
-            f"cells lie both in {source_name} and in a folder of that name within it: "
-            "as slides they could not be told apart",
-            hint="name slides with --slide and a regular expression",
-        )
-    return [slide or source_name for slide in slides]
+class _Parents:
+    """Names each cell's folder."""
+
+    def __init__(self, source_name: str) -> None:
+        """Name cells in no folder after the source."""
+        self._source_name = source_name
+        self._kinds: set[bool] = set()  # whether cells lie in the source itself, or in its namesake
+
+    def __call__(self, path: str) -> str:
+        """Name one cell's folder."""
+        folder = dirname(path)
+        if folder in ("", self._source_name):
+            self._kinds.add(not folder)
+            if len(self._kinds) > 1:
+                raise SourceError(
+                    f"cells lie both in {self._source_name} and in a folder of that name within "
+                    "it: as slides they could not be told apart",
+                    hint="name slides with --slide and a regular expression",
+                )
+        return folder or self._source_name
 
 
 def _cnmc_subject(path: str) -> str:

@@ -15,9 +15,7 @@ __all__ = ["Fingerprint"]
 class Fingerprint:
     """Everything that can change a row of the results; nothing that cannot."""
 
-    source: str
     bundle: str
-    plan: str
     slide_rule: str
     shard_cells: int
     decoder: str

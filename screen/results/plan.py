@@ -1,12 +1,17 @@
-"""Which cells, in which shards; written once, and from then on the only list of the source."""
+"""
+Which cells, in which shards; written once, and from then on the only list of the source.
+
+``plan.parquet`` has a row per cell: its path, slide and shard; its locator, where in the source its
+bytes are; and its size in bytes and time of last change (ns since 1970) when it was listed.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import json
-from dataclasses import dataclass
-from functools import cached_property
+import math
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,93 +21,213 @@ import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError, SourceError
-from engines.files import native_file
+from engines.files import native_file, whole_file
+from engines.sources.base import Entry
 from engines.sources.slide_rule import UNMATCHED
-from screen.results.tables import AWAY_HINT, write_table
+from screen.results.tables import AWAY_HINT, reading, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from engines.sources import Source
     from engines.sources.slide_rule import SlideRule
     from screen.results.folder import ResultsFolder
 
-__all__ = ["Plan", "plan_source", "read_plan"]
+__all__ = ["Plan", "PlanFacts", "plan_source", "read_plan"]
 
-DIGEST_KEY = b"slidescreen.plan"
-IGNORED_KEY = b"slidescreen.ignored"
+FACTS_KEY = b"slidescreen.plan"
+SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("slide", pa.dictionary(pa.int32(), pa.string())),
+        ("shard", pa.int32()),
+        ("locator", pa.string()),
+        ("size", pa.int64()),
+        ("modified", pa.int64()),
+    ]
+)
+SHARD = SCHEMA.get_field_index("shard")
+GROUP_CELLS = 65_536  # cells read at a time; a larger shard is read whole
 GOLDEN_RATIO = 0.6180339887498949
+SAMPLE = 64  # cells that are looked for in a source, to tell it from another
 
 
-@dataclass(frozen=True)  # no slots: the digest is kept
-class Plan:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanFacts:
     """
-    The cells of a run.
+    What plan.parquet says of itself, in its metadata.
 
     Attributes:
-        table: path, slide (dictionary-encoded), shard (int32, ascending), a row per cell.
+        revision: 1, and one more each time the plan is brought up to date with its source.
+        location: Where the source was when it was listed.
+        digest: SHA-256 of the rows.
+        unmatched: How many cells the slide rule did not match.
         ignored: How many other files the source holds.
         examples: Some of those.
     """
 
-    table: pa.Table
+    revision: int
+    location: str
+    digest: str
+    unmatched: int
     ignored: int
     examples: tuple[str, ...]
 
+    @classmethod
+    def of(cls, metadata: Mapping[bytes, bytes]) -> PlanFacts:
+        """
+        Read them back.
+
+        Raises:
+            ValueError: If they are not there, or not all of them.
+        """
+        values: dict[str, Any] = json.loads(metadata.get(FACTS_KEY, b"{}"))
+        if values.keys() != {field.name for field in fields(cls)}:
+            raise ValueError("it was not written by this version of slidescreen")
+        return cls(**values | {"examples": tuple(values["examples"])})
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """The same, for a table's schema."""
+        return {FACTS_KEY: json.dumps(asdict(self)).encode()}
+
+
+class Plan:
+    """
+    The cells of a run, in the order of their source: a Parquet file, on disk or in memory.
+
+    Rows are read when they are asked for, a group at a time, so that a plan of any length takes
+    little memory: in memory, some 10 to 20 bytes a cell.
+    """
+
+    def __init__(self, file: pa.NativeFile, facts: PlanFacts) -> None:
+        """Read rows from *file*, whose columns are those of SCHEMA."""
+        self._file = pq.ParquetFile(file, read_dictionary=["slide"])
+        self.facts = facts
+        groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
+        self._first_row = np.cumsum([0, *(group.num_rows for group in groups)])
+        self._last_shard = [group.column(SHARD).statistics.max for group in groups]
+
     def __len__(self) -> int:
         """Count the cells."""
-        return int(self.table.num_rows)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 over the rows: seconds for a million, so taken once."""
-        digest = hashlib.sha256()
-        for batch in self.table.to_batches(max_chunksize=65536):
-            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            digest.update(json.dumps(list(rows)).encode())
-        return digest.hexdigest()
+        return int(self._first_row[-1])
 
     @property
     def shard_count(self) -> int:
         """How many shards."""
-        return int(self.table["shard"][-1].as_py()) + 1
-
-    @property
-    def unmatched(self) -> int:
-        """How many cells the slide rule did not match."""
-        return int(pc.sum(pc.equal(self.table["slide"], UNMATCHED)).as_py())
+        return int(self._last_shard[-1]) + 1
 
     def shards(self, done: Container[int] = ()) -> Iterator[Shard]:
-        """Yield the shards but those *done*, in order, each made when asked for."""
-        bounds = np.searchsorted(self.table["shard"].to_numpy(), np.arange(self.shard_count + 1))
-        for index, (start, stop) in enumerate(itertools.pairwise(bounds)):
-            if index not in done:
-                yield Shard(index, _refs(self.table.slice(start, stop - start)))
+        """Yield the shards but those *done*, in order; a group is read when it is reached."""
+        first = 0
+        for group, last in enumerate(self._last_shard):
+            indices = np.arange(first, last + 2)
+            first = last + 1
+            if all(index in done for index in indices[:-1]):
+                continue
+            rows = self._read(group)
+            bounds = np.searchsorted(rows["shard"].to_numpy(), indices)
+            for index, (start, stop) in zip(indices, itertools.pairwise(bounds), strict=False):
+                if index not in done:
+                    yield Shard(int(index), _refs(rows.slice(start, stop - start)))
 
     def spread(self, count: int) -> Iterator[Shard]:
         """
         Yield handfuls of up to *count* cells, each spread over the plan, in all every cell once.
 
-        Rows are taken in the order of the golden ratio's multiples modulo 1: any stretch of that
+        Rows are taken in steps of the golden ratio, modulo the plan's length: any stretch of that
         order is nearly even (three-distance theorem), and it resonates with no pattern of names.
         """
-        rows = np.argsort(np.arange(len(self)) * GOLDEN_RATIO % 1)
-        for index, start in enumerate(range(0, len(rows), count)):
-            handful = pa.array(np.sort(rows[start : start + count]))
-            yield Shard(index, _refs(self.table.take(handful)))
+        for index, start in enumerate(range(0, len(self), count)):
+            yield Shard(index, _refs(self.take(np.sort(self._spread_rows(start, count)))))
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """Return some rows, in any order, each as often as it is asked for."""
+        wanted, place = np.unique(rows, return_inverse=True)
+        bounds = np.searchsorted(wanted, self._first_row)
+        found = [SCHEMA.empty_table()]
+        for group, (start, stop) in enumerate(itertools.pairwise(bounds)):
+            if start < stop:
+                inside = pa.array(wanted[start:stop] - self._first_row[group])
+                found.append(self._read(group).take(inside))
+        return pa.concat_tables(found).unify_dictionaries().take(pa.array(place))
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield the cells as their source listed them."""
+        columns = ["path", "locator", "size", "modified"]
+        for group in range(len(self._last_shard)):
+            values = self._file.read_row_group(group, columns=columns).to_pydict()
+            yield from map(Entry, *(values[name] for name in columns))
+
+    def require_same_source(self, source: Source) -> None:
+        """
+        Refuse a source that most of the planned cells are not in, with the size they had.
+
+        A sample of them is looked for; where the source lies does not matter.
+
+        Raises:
+            ResultsError: If fewer than half of the sample is there.
+        """
+        sample = self.take(np.sort(self._spread_rows(0, SAMPLE)))
+        known = sample.filter(pc.is_valid(sample["size"]))
+        pairs = zip(_refs(known), known["size"].to_pylist(), strict=True)
+        same = sum(source.size(ref) == size for ref, size in pairs)
+        if 2 * same < len(known):
+            raise ResultsError(
+                f"{source.location} is another source than this run was begun with: of "
+                f"{len(known)} of its cells that were looked for, {len(known) - same} are not "
+                "there or have another size",
+                hint=f"name the cells of this run (they were in {self.facts.location}), choose "
+                "a new --out, or pass --restart to discard what is there",
+            )
 
     def write(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
-        """Write plan.parquet."""
-        ignored = json.dumps({"count": self.ignored, "examples": self.examples})
-        extra = {DIGEST_KEY: self.digest.encode(), IGNORED_KEY: ignored.encode()}
-        write_table(self.table, path, {**metadata, **extra})
+        """Write plan.parquet, whole or not at all."""
+        schema = SCHEMA.with_metadata({**metadata, **self.facts.metadata})
+        with (
+            writing(path),
+            whole_file(path) as scratch,
+            native_file(scratch, "wb") as file,
+            _writer(file, schema) as writer,
+        ):
+            for rows in self.groups():
+                writer.write_table(rows.replace_schema_metadata(schema.metadata))
+
+    def _spread_rows(self, start: int, count: int) -> NDArray[np.int64]:
+        """Return the rows of one handful, which begins after *start* others."""
+        step = round(len(self) * GOLDEN_RATIO) or 1
+        while math.gcd(step, len(self)) > 1:
+            step += 1
+        return np.arange(start, min(start + count, len(self))) * step % len(self)
+
+    def groups(self) -> Iterator[pa.Table]:
+        """Read all rows, a group at a time."""
+        return map(self._read, range(len(self._last_shard)))
+
+    def _read(self, group: int) -> pa.Table:
+        """Read one group of rows."""
+        return self._file.read_row_group(group)
 
 
-def _refs(rows: pa.Table) -> tuple[CellRef, ...]:
-    """Return the cells of some rows."""
-    paths, slides = rows["path"].to_pylist(), rows["slide"].to_pylist()
-    return tuple(CellRef(path, slide) for path, slide in zip(paths, slides, strict=True))
+class _Digest:
+    """SHA-256 of a plan's rows, whatever groups they come in."""
+
+    def __init__(self) -> None:
+        """Begin with no row."""
+        self._columns = {name: hashlib.sha256() for name in SCHEMA.names}
+
+    def update(self, rows: pa.Table) -> None:
+        """Add rows."""
+        for name, digest in self._columns.items():
+            values = rows[name].to_pylist()
+            digest.update("".join(f"{value}\0" for value in values).encode())
+
+    def hexdigest(self) -> str:
+        """Return the digest of all columns."""
+        return hashlib.sha256(b"".join(d.digest() for d in self._columns.values())).hexdigest()
 
 
 def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
@@ -110,18 +235,33 @@ def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
     List the source and cut it into shards.
 
     Raises:
-        SourceError: If it holds no cell.
+        SourceError: If it holds no cell, or cannot be listed.
     """
-    listing = source.list()
-    if not listing.paths:
+    listing, slide_of = source.list(), rule.namer(source.name)
+    digest, unmatched, count = _Digest(), 0, 0
+    sink = pa.BufferOutputStream()
+    with _writer(sink, SCHEMA) as writer:
+        group_cells = max(1, GROUP_CELLS // shard_cells) * shard_cells  # a group ends with a shard
+        for entries in _chunks(listing, group_cells):
+            rows = _rows(entries, slide_of, count, shard_cells)
+            writer.write_table(rows)
+            digest.update(rows)
+            unmatched += pc.sum(pc.equal(rows["slide"], UNMATCHED)).as_py()
+            count += len(rows)
+    if not count:
         raise SourceError(
-            f"there is no cell image in {source.location} ({listing.ignored} other files)",
+            f"there is no cell image in {source.location} ({listing.others.count} other files)",
             hint="cells are files named .bmp .jpg .png .tif .webp .jp2 and the like",
         )
-    slides = pa.array(rule.slides(listing.paths, source.name)).dictionary_encode()
-    shards = np.arange(len(listing.paths), dtype=np.int32) // shard_cells
-    table = pa.table({"path": pa.array(listing.paths), "slide": slides, "shard": shards})
-    return Plan(table, listing.ignored, tuple(listing.examples))
+    facts = PlanFacts(
+        revision=1,
+        location=source.location,
+        digest=digest.hexdigest(),
+        unmatched=unmatched,
+        ignored=listing.others.count,
+        examples=tuple(listing.others.examples),
+    )
+    return Plan(pa.BufferReader(sink.getvalue()), facts)
 
 
 def read_plan(results: ResultsFolder) -> Plan:
@@ -131,14 +271,41 @@ def read_plan(results: ResultsFolder) -> Plan:
     Raises:
         ResultsError: If it is missing or was changed.
     """
-    try:
-        with native_file(results.plan) as file:
-            table = pq.read_table(file, read_dictionary=["slide"])
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"cannot read {results.plan}: {error}", hint=AWAY_HINT) from error
-    metadata: dict[bytes, bytes] = table.schema.metadata or {}
-    ignored: dict[str, Any] = json.loads(metadata.get(IGNORED_KEY, b'{"count": 0, "examples": []}'))
-    plan = Plan(table.replace_schema_metadata(None), ignored["count"], tuple(ignored["examples"]))
-    if metadata.get(DIGEST_KEY) != plan.digest.encode():
+    with reading(results.plan):
+        file = native_file(results.plan)
+        plan = Plan(file, PlanFacts.of(pq.read_metadata(file).metadata or {}))
+        digest = _Digest()
+        for rows in plan.groups():
+            digest.update(rows)
+    if digest.hexdigest() != plan.facts.digest:
         raise ResultsError(f"{results.plan} was changed", hint=AWAY_HINT)
     return plan
+
+
+def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """Open a file of a plan for writing."""
+    return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["slide"])
+
+
+def _rows(
+    entries: Sequence[Entry], slide_of: Callable[[str], str], first: int, shard_cells: int
+) -> pa.Table:
+    """Lay out the rows of some cells, the first of which is number *first* of the plan."""
+    paths, locators, sizes, times = zip(*entries, strict=True)
+    shards = np.arange(first, first + len(entries)) // shard_cells
+    slides = pa.array(map(slide_of, paths), pa.string()).dictionary_encode()
+    columns = [paths, slides, shards.astype(np.int32), locators, sizes, times]
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _refs(rows: pa.Table) -> tuple[CellRef, ...]:
+    """Return the cells of some rows."""
+    columns = (rows[name].to_pylist() for name in ("path", "slide", "locator"))
+    return tuple(map(CellRef, *columns))
+
+
+def _chunks(listing: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
+    """Yield *size* entries at a time."""
+    entries = iter(listing)
+    return iter(lambda: list(itertools.islice(entries, size)), [])

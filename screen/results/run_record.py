@@ -20,8 +20,7 @@ from engines.errors import ResultsError
 from engines.hardware.machine import Machine
 from engines.models.input import FieldCentres, ModelInput
 from engines.parity import PixelAgreement, ScoreAgreement
-from engines.sources.folder import escaped
-from engines.sources.names import printable
+from engines.sources.names import escaped, printable
 from engines.uncertainty.drift import Verdict
 from screen.options import Settings
 from screen.results.fingerprint import Fingerprint
@@ -143,8 +142,16 @@ class Rates:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceRecord:
-    """What the source holds beside cells: how many other files, and the names of some."""
+    """
+    The source of the cells.
 
+    Attributes:
+        location: Where it was at the last start.
+        other_files: How many files in it are no cells.
+        examples: The names of some of those.
+    """
+
+    location: str
     other_files: int
     examples: tuple[str, ...]
 
@@ -253,7 +260,7 @@ class RunRecord:
         runtime: Likewise.
         parity: Against the reference.
         rates: Cells per second.
-        source: What else is in the source.
+        source: Where the cells are, and what else is there.
         trust: What prediction sets and p-values rest on.
         flags: From where slides are flagged.
         started: When it began, UTC, ISO 8601.

@@ -65,7 +65,7 @@ def tell(
 ) -> Summary:
     """Write duplicates.parquet and slides.parquet; return what run.json says of them."""
     cells = open_results(results.path)
-    duplicates = duplicate_table(cells, plan.table)
+    duplicates = duplicate_table(cells, plan)
     write_table(duplicates, results.duplicates, fingerprint.metadata)
     told = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
     write_table(told.slides, results.slides, fingerprint.metadata)
@@ -119,8 +119,8 @@ def _counts(slides: pa.Table, plan: Plan, duplicates: int) -> Counts:
         cells=len(plan),
         slides=len(slides),
         **statuses,
-        unmatched=plan.unmatched,
-        other_files=plan.ignored,
+        unmatched=plan.facts.unmatched,
+        other_files=plan.facts.ignored,
         abstained=_total(slides, "n_abstained"),
         out_of_distribution=_total(slides, "n_out_of_distribution"),
         flagged=sum(slides["flagged"].to_pylist()),

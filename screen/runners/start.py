@@ -72,7 +72,7 @@ class Beginning:
         settings = settle(self.options)
         plan = plan_source(self.source, self.options.slide, settings.shard_cells.value)
         stages = self._opener(plan).open(settings, may_fall_back=True)
-        fingerprint = self._fingerprint(plan, stages.settings)
+        fingerprint = self._fingerprint(stages.settings)
         record = self._first_record(plan, fingerprint, stages)
         with writing(self.results.path):
             for path in discard:
@@ -97,8 +97,11 @@ class Beginning:
         if contradiction := settings.contradiction(self.options):
             raise _other_run(self.results, *contradiction)
         plan = read_plan(self.results)
-        fingerprint = self._fingerprint(plan, settings)
+        fingerprint = self._fingerprint(settings)
         _refuse_difference(earlier.fingerprint, fingerprint, self.results)
+        plan.require_same_source(self.source)
+        where = replace(earlier.source, location=self.source.location)
+        earlier = replace(earlier, source=where)
         done = committed_parts(self.results, plan, fingerprint)
         stages = None
         if len(done) < plan.shard_count:
@@ -139,12 +142,10 @@ class Beginning:
         """Say what stages are opened for."""
         return Opener(self.options, self.bundle, self.source, plan, self.progress)
 
-    def _fingerprint(self, plan: Plan, settings: Settings) -> Fingerprint:
+    def _fingerprint(self, settings: Settings) -> Fingerprint:
         """Put together what can change a row."""
         return Fingerprint(
-            source=self.source.location,
             bundle=self.bundle.sha256,
-            plan=plan.digest,
             slide_rule=self.options.slide.text,
             shard_cells=settings.shard_cells.value,
             decoder=settings.decoder.value,
@@ -166,7 +167,11 @@ class Beginning:
             runtime=stages.runtime.version,
             parity=stages.parity,
             rates=stages.rates,
-            source=SourceRecord(other_files=plan.ignored, examples=plan.examples),
+            source=SourceRecord(
+                location=plan.facts.location,
+                other_files=plan.facts.ignored,
+                examples=plan.facts.examples,
+            ),
             trust=trust_record(self._uncertainty),
             flags=self.options.thresholds,
             started=now(),

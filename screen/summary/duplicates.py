@@ -7,7 +7,7 @@ made from the parts alone: the same after a kill and a resume. 24 bytes of memor
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,22 +21,29 @@ if TYPE_CHECKING:
 __all__ = ["duplicate_table"]
 
 
-def duplicate_table(cells: ds.Dataset, plan: pa.Table) -> pa.Table:
+class Rows(Protocol):
+    """A table of which single rows can be had: a plan is one, and so is a table of Arrow's."""
+
+    def take(self, rows: NDArray[np.int64]) -> pa.Table:
+        """Return some rows, in any order."""
+        ...
+
+
+def duplicate_table(cells: ds.Dataset, plan: Rows) -> pa.Table:
     """
     List every cell but the first of those with the same content, in the order of the plan.
 
     Args:
         cells: All rows, in the order of the plan.
-        plan: Their ``path`` and ``slide``.
+        plan: Gives their ``path`` and ``slide``.
     """
-    repeats, firsts = _repeats(*_hashes(cells))
-    paths, slides = plan["path"], plan["slide"].cast(pa.string())
+    repeats, firsts = map(plan.take, _repeats(*_hashes(cells)))
     return pa.table(
         {
-            "path": paths.take(repeats),
-            "slide": slides.take(repeats),
-            "duplicate_of": paths.take(firsts),
-            "duplicate_of_slide": slides.take(firsts),
+            "path": repeats["path"],
+            "slide": repeats["slide"].cast(pa.string()),
+            "duplicate_of": firsts["path"],
+            "duplicate_of_slide": firsts["slide"].cast(pa.string()),
         },
         schema=duplicate_schema(),
     )

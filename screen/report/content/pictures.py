@@ -20,7 +20,7 @@ from engines.decode.pillow import PillowEncoded
 from engines.errors import SourceError
 from engines.hardware.machine import usable_cores
 from engines.sources import open_source
-from engines.sources.folder import unescaped
+from engines.sources.names import unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

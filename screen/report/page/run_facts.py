@@ -39,7 +39,7 @@ def run_facts(
     """Say in pairs of words what ran."""
     model, precision = record.model, record.choices.precision
     pairs = [
-        ("Cells", record.fingerprint.source),
+        ("Cells", record.source.location),
         ("Screened", f"{moment(record.started)} to {moment(record.finished or '')}"),
         ("Model", f"{model.architecture}, sha256 {model.sha256[:SHORT_HASH]}…"),
         ("Trained on", str(model.data.get("name") or "not said")),

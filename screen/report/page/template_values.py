@@ -41,7 +41,7 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
     """Return every value of the template."""
     record, fields, rows = material.record, material.fields, material.rows
     return {
-        "source": shown(record.fingerprint.source.rstrip("/").rpartition("/")[2] or "/"),
+        "source": shown(record.source.location.rstrip("/").rpartition("/")[2] or "/"),
         "digest": record.fingerprint.digest,
         "finished": moment(record.finished or ""),
         "version": record.versions["slidescreen"],

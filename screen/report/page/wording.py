@@ -137,7 +137,7 @@ def _picture_warnings(record: RunRecord, pictures: Pictures) -> Iterator[str]:
     """Yield why cells are shown without a picture."""
     if pictures.folder_gone:
         yield (
-            f"The folder of cells, {record.fingerprint.source}, is not there (any more): "
+            f"The folder of cells, {record.source.location}, is not there (any more): "
             "cells are listed without pictures. If it was moved, pass --source."
         )
         return

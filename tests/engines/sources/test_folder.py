@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from engines.cells import CellRef
 from engines.errors import SourceError
 from engines.sources import open_source
-from engines.sources.folder import escaped, unescaped
+from engines.sources.names import escaped, unescaped
 from engines.sources.slide_rule import UNMATCHED, SlideRule
 
 NAMES = st.binary(min_size=1, max_size=40).filter(lambda name: not set(name) & {0, ord("/")})
@@ -32,7 +32,7 @@ def test_two_names_never_share_an_escape(one, two):
 
 def listed(folder):
     """Return the paths of a folder's cells."""
-    return list(open_source(folder).list().paths)
+    return [entry.path for entry in open_source(folder).list()]
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,10 @@ def test_cells_are_image_files_however_they_are_reached(tree):
 def test_other_files_are_counted_and_named(tree):
     """What is left out is not silent."""
     listing = open_source(tree).list()
+    list(listing)
 
-    assert listing.ignored == 9
-    assert 0 < len(listing.examples) <= 5
+    assert listing.others.count == 9
+    assert 0 < len(listing.others.examples) <= 5
 
 
 def test_a_pipe_in_a_cells_place_does_not_stop_the_run(tree):
@@ -107,7 +108,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
     scandir = os.scandir
 
     def refusing(path):
-        if path.endswith(b"closed"):
+        if path.endswith(b"closed/"):
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
@@ -130,7 +131,7 @@ def test_a_source_that_is_no_folder_is_refused(tmp_path, name):
 
 def slides(rule, *paths):
     """Apply a rule."""
-    return SlideRule(rule).slides(paths, "source")
+    return [*map(SlideRule(rule).namer("source"), paths)]
 
 
 def test_parent_is_the_folder_that_holds_the_cell():

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from engines.cells import CellFacts, CellRef, Fault, Scores, Shard
 from engines.errors import BundleError, ParityError, ResultsError, SourceError
-from engines.sources.base import Listing
+from engines.sources.base import Entry, Listing, Others
 from engines.sources.slide_rule import SlideRule
 from screen.results.cell_rows import shard_table
 from screen.results.cell_uncertainty import Uncertainty
@@ -26,9 +26,7 @@ from screen.results.schema import class_columns
 from screen.summary.slides import summary
 
 FINGERPRINT = Fingerprint(
-    source="/cells",
     bundle="b",
-    plan="p",
     slide_rule="parent",
     shard_cells=10,
     decoder="dali",
@@ -66,7 +64,7 @@ class Names:
 
     def list(self):
         """Name them."""
-        return Listing(self._paths, 2, ("notes.txt",))
+        return Listing(map(Entry, self._paths), Others(2, ["notes.txt"]))
 
 
 def plan_of(count, shard_cells=10):
@@ -90,7 +88,9 @@ def test_shards_hold_every_cell_once_in_order(count, shard_cells):
     plan = plan_of(count, shard_cells)
     shards = list(plan.shards())
 
-    assert [ref.path for shard in shards for ref in shard.refs] == plan.table["path"].to_pylist()
+    assert [ref.path for shard in shards for ref in shard.refs] == [
+        entry.path for entry in plan.entries()
+    ]
     assert [shard.index for shard in shards] == list(range(plan.shard_count))
     assert all(1 <= len(shard.refs) <= shard_cells for shard in shards)
 
@@ -119,9 +119,9 @@ def test_a_plan_is_read_back_as_it_was(tmp_path):
 
     again = read_plan(ResultsFolder(tmp_path))
 
-    assert again.digest == plan.digest
+    assert again.facts == plan.facts
     assert list(again.shards()) == list(plan.shards())
-    assert (again.ignored, again.examples) == (2, ("notes.txt",))
+    assert (again.facts.ignored, again.facts.examples) == (2, ("notes.txt",))
 
 
 def test_a_plan_that_was_changed_is_refused(tmp_path):

@@ -167,7 +167,7 @@ def test_a_file_without_permission_is_its_own_row(options):
         "import os, sys; sys.path.insert(0, os.getcwd());"
         "from pathlib import Path; from engines.cells import CellRef;"
         "from engines.sources import open_source;"
-        "source = open_source(Path(sys.argv[1])); paths = list(source.list().paths);"
+        "source = open_source(Path(sys.argv[1])); paths = list(source.list());"
         "os.setuid(65534) if os.getuid() == 0 else None\n"
         "try: source.read(CellRef('first/plain.bmp', ''))\n"
         "except OSError as error: print(len(paths), error.strerror)"
@@ -316,12 +316,39 @@ def test_another_model_is_refused(options, three_classes):
 
 
 def test_another_source_is_refused(options, tmp_path):
-    """Nor do cells of two folders."""
+    """Nor do cells of two folders, even if they are called the same."""
     ran(options)
     other = shutil.copytree(options.source, tmp_path / "other")
+    for path in other.rglob("*.*"):
+        path.write_bytes(path.read_bytes() + b"more")
 
-    with pytest.raises(ResultsError, match="source"):
+    with pytest.raises(ResultsError, match="another source") as caught:
         list(screen.run(changed(options, source=other)))
+    assert str(options.source) in caught.value.hint
+
+
+def test_a_source_that_was_moved_goes_on(options, tmp_path):
+    """Where the same cells lie does not matter: a folder mounted elsewhere is the same run."""
+    expected = ran(changed(options, out=tmp_path / "straight"))
+    stream = screen.run(options)
+    next(stream)
+    stream.close()
+    moved = changed(options, source=options.source.rename(tmp_path / "moved"))
+
+    assert ran(moved) == expected
+    assert run_json(moved)["source"]["location"] == str(moved.source)
+
+
+def test_a_source_that_is_not_there_any_more_costs_no_rows(options, tmp_path):
+    """An empty mount point is another source: nothing becomes unreadable by mistake."""
+    stream = screen.run(options)
+    next(stream)
+    stream.close()
+    options.source.rename(tmp_path / "unmounted")
+    options.source.mkdir()
+
+    with pytest.raises(ResultsError, match="11 are not there"):
+        ran(options)
 
 
 def test_threads_may_change_on_resume(options):
