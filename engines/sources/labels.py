@@ -8,12 +8,9 @@ from posixpath import basename, splitext
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow import csv
 
-from engines.errors import ResultsError
-from engines.files import native_file
+from engines.errors import SourceError
+from engines.sources.manifest import is_table_name, read_columns
 from engines.sources.names import CNMC_NAME
 
 if TYPE_CHECKING:
@@ -24,10 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["FOREIGN", "UNKNOWN", "Labels", "open_labels"]
 
 UNKNOWN, FOREIGN = -1, -2
-TABLES = (".csv", ".parquet")
-KEYS = ("path", "file")
-SHOWN_COLUMNS = 6
-LABELS_HINT = "name a .csv or .parquet file with the columns path and label, or cnmc"
+FOLDER = re.compile(r"(?P<label>[^/]+)/[^/]+$")
+LABELS_HINT = "name a .csv or .parquet file with the columns path and label, folders, or cnmc"
 
 
 class Labels(Protocol):
@@ -44,27 +39,30 @@ def open_labels(asked: str, classes: Sequence[str]) -> Labels:
 
     Args:
         asked: A CSV or Parquet file with columns ``path`` (or ``file``) and ``label``; ``cnmc``,
-            the end of ``UID_<subject>_<image>_<cell>_<label>``; or a regular expression with a
-            group ``label``, searched in the path.
+            the end of ``UID_<subject>_<image>_<cell>_<label>``; ``folders``, the folder that holds
+            the cell; or a regular expression with a group ``label``, searched in the path.
         classes: Of the model.
 
     Raises:
-        ResultsError: If it is none of these, or contradicts itself.
+        SourceError: If it is none of these, or contradicts itself.
     """
     code = {name: index for index, name in enumerate(classes)}
     if asked == "cnmc":
         return NameLabels(CNMC_NAME, code, whole_stem=True)
-    if asked.lower().endswith(TABLES):
-        return TableLabels(_read_table(Path(asked)), code)
+    if asked == "folders":
+        return NameLabels(FOLDER, code)
+    if is_table_name(asked):
+        return TableLabels(_labels_of_table(Path(asked)), code)
     try:
         pattern = re.compile(asked)
     except re.error as error:
-        raise ResultsError(
+        raise SourceError(
             f"{asked!r} is not a regular expression: {error}", hint=LABELS_HINT
         ) from error
     if "label" not in pattern.groupindex:
-        raise ResultsError(
-            f"{asked!r} is no CSV or Parquet file, nor cnmc, and has no group (?P<label>...)",
+        raise SourceError(
+            f"{asked!r} is no CSV or Parquet file, nor folders nor cnmc, and has no group "
+            "(?P<label>...)",
             hint=LABELS_HINT,
         )
     return NameLabels(pattern, code)
@@ -107,14 +105,14 @@ class TableLabels:
         Index the rows.
 
         Raises:
-            ResultsError: If a cell has two labels.
+            SourceError: If a cell has two labels.
         """
         self._codes: dict[str, int] = {}
         self._found: dict[str, str] = {}
         for path, label in rows:
             value = code.get(label, FOREIGN)
             if self._codes.setdefault(path, value) != value:
-                raise ResultsError(
+                raise SourceError(
                     f"the labels name {path} twice, with different labels", hint="name it once"
                 )
 
@@ -123,7 +121,7 @@ class TableLabels:
         Look cells up.
 
         Raises:
-            ResultsError: If one row would label two cells.
+            SourceError: If one row would label two cells.
         """
         return np.array([self._code_of(path) for path in paths], np.int64)
 
@@ -134,36 +132,18 @@ class TableLabels:
         elif (key := basename(path)) not in self._codes:
             return UNKNOWN
         if self._found.setdefault(key, path) != path:
-            raise ResultsError(
+            raise SourceError(
                 f"the labels' row {key} fits both {self._found[key]} and {path}",
                 hint="write the whole path, relative to the folder of cells, in the column path",
             )
         return self._codes[key]
 
 
-def _read_table(path: Path) -> Iterable[tuple[str, str]]:
-    """Return the rows of a table of labels."""
+def _labels_of_table(path: Path) -> Iterable[tuple[str, str]]:
+    """Return path and label of the rows that have both."""
     try:
-        table = _arrow_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise ResultsError(f"cannot read the labels {path}: {error}", hint=LABELS_HINT) from error
-    key = next((name for name in KEYS if name in table.column_names), None)
-    if key is None or "label" not in table.column_names:
-        columns = ", ".join(table.column_names[:SHOWN_COLUMNS])
-        raise ResultsError(
-            f"{path} has the columns {columns}: path (or file) and label are needed",
-            hint=LABELS_HINT,
-        )
-    texts = [table[name].cast(pa.string()).to_pylist() for name in (key, "label")]
-    return [(path, label) for path, label in zip(*texts, strict=True) if path and label]
-
-
-def _arrow_table(path: Path) -> pa.Table:
-    """Read CSV, all of it as text, or Parquet."""
-    with native_file(path) as file:
-        if path.suffix.lower() == ".parquet":
-            return pq.read_table(file)
-        text = csv.ConvertOptions(
-            column_types=dict.fromkeys((*KEYS, "label"), pa.string()), strings_can_be_null=True
-        )
-        return csv.read_csv(file, convert_options=text)
+        table = read_columns(path, ["path", "label"])
+    except SourceError as error:
+        raise SourceError(str(error), hint=LABELS_HINT) from error
+    rows = zip(table["path"].to_pylist(), table["label"].to_pylist(), strict=True)
+    return [(path, label) for path, label in rows if path and label]

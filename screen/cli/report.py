@@ -26,8 +26,8 @@ __all__ = ["made_report", "report", "report_line"]
 )
 @click.option(
     "--labels",
-    help="What the cells are, if it is known: a CSV or Parquet file (path, label), cnmc, or a "
-    "regular expression with (?P<label>...); adds accuracy, confusion and reliability.",
+    help="What the cells are, if it is known: a CSV or Parquet file (path, label), folders, "
+    "cnmc, or a regular expression with (?P<label>...); adds accuracy, confusion, reliability.",
 )
 @click.option(
     "--source",

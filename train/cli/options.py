@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engines.registry import AUTO, decoder_names
-from train.data.labelled_cells import CNMC_NAME, LabelledCell, limited, open_labelled
+from engines.sources.names import CNMC_NAME
+from train.data.labelled_cells import LabelledCell, limited, open_labelled
 from train.recipe import RECIPES
 from train.recipe_overrides import NORMS, RecipeOverrides
 
@@ -40,7 +41,7 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return _with(
         command,
         click.argument("cells", nargs=-1, required=True, type=EXISTING),
-        click.option("--subject", default=CNMC_NAME, show_default=True, metavar="REGEX",
+        click.option("--subject", default=CNMC_NAME.pattern, show_default=True, metavar="REGEX",
                      help="Finds whose cell it is in its path: a group named subject."),
         click.option("--limit", type=click.IntRange(min=2), metavar="N",
                      help="Use N cells only, spread over all of them: for a quick try."),

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from engines.errors import SourceError
+from engines.sources.names import is_image_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,8 +79,11 @@ def backgrounds_digest(folder: Path | None) -> str:
 
 def _fields(folder: Path) -> list[Path]:
     """List the images of *folder*, in order of their names."""
-    known = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"}
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in known and f.is_file())
+    return sorted(
+        file
+        for file in folder.iterdir()
+        if is_image_name(os.fsencode(file.name)) and file.is_file()
+    )
 
 
 def _pieces(file: Path, side: int, rng: np.random.Generator) -> Iterator[Image.Image]:

@@ -9,9 +9,9 @@ Labelled cells, from the layouts they come in.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from csv import reader as rows
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,36 +19,19 @@ import xxhash
 
 from engines.cells import CellRef
 from engines.errors import SourceError
+from engines.sources.folder import FolderSource
+from engines.sources.manifest import header_of, is_table_name, read_columns
+from engines.sources.names import CNMC_NAME, unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    import pyarrow as pa
+__all__ = ["LabelledCell", "content_hashes", "limited", "open_labelled"]
 
-__all__ = ["CNMC_NAME", "LabelledCell", "content_hashes", "limited", "open_labelled"]
-
-CNMC_NAME = r"UID_(?P<subject>[^_]+)_\d+_\d+_(all|hem)"
-PHASE_TWO = {"Patient_ID", "new_names", "labels"}
+PHASE_TWO = ("new_names", "Patient_ID", "labels")
+UNSAID = object()
 PHASE_TWO_CLASSES = {"1": "all", "0": "hem"}
-MANIFESTS = (".csv", ".parquet")
-IMAGES = frozenset(
-    [
-        ".bmp",
-        ".dib",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".png",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".jp2",
-        ".j2k",
-        ".pgm",
-        ".ppm",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +57,9 @@ class LabelledCell:
         return self.ref.slide
 
 
-def open_labelled(sources: Sequence[Path], subject: str = CNMC_NAME) -> tuple[LabelledCell, ...]:
+def open_labelled(
+    sources: Sequence[Path], subject: str = CNMC_NAME.pattern
+) -> tuple[LabelledCell, ...]:
     """
     List the labelled cells of all *sources*, in the order of their paths.
 
@@ -138,7 +123,7 @@ def _subject_pattern(subject: str) -> re.Pattern[str]:
 
 def _cells_of(source: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
     """List one source."""
-    if source.is_file() and source.suffix.lower() in MANIFESTS:
+    if source.is_file() and is_table_name(source.name):
         return _cells_of_manifest(source, pattern)
     if source.is_dir():
         return _cells_of_folder(source, pattern)
@@ -150,10 +135,9 @@ def _cells_of(source: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
 def _cells_of_folder(folder: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
     """List a folder; images that a second-phase CSV names take their labels from it."""
     renamed = _second_phase(folder)
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() not in IMAGES or file.name.startswith(".") or not file.is_file():
-            continue
-        path = file.relative_to(folder).as_posix()
+    for entry in FolderSource(folder).list():
+        path = entry.path
+        file = folder / os.fsdecode(unescaped(path))
         if file.name in renamed:
             original, label = renamed[file.name]
             yield _cell(file, path, label, _subject_of(original, pattern))
@@ -165,49 +149,25 @@ def _second_phase(folder: Path) -> dict[str, tuple[str, str]]:
     """Return original name and class by file name, from C-NMC second-phase CSVs in *folder*."""
     named: dict[str, tuple[str, str]] = {}
     for file in sorted(folder.rglob("*.csv")):
-        if set(_header(file)) >= PHASE_TWO:
-            table = _read_table(file)
-            columns = (table[name].to_pylist() for name in ("new_names", "Patient_ID", "labels"))
+        if set(header_of(file)) >= set(PHASE_TWO):
+            columns = (column.to_pylist() for column in read_columns(file, PHASE_TWO).columns)
             for name, original, label in zip(*columns, strict=True):
-                named[name] = (original, PHASE_TWO_CLASSES.get(str(label), str(label)))
+                named[name] = (original, PHASE_TWO_CLASSES.get(label, label))
     return named
 
 
 def _cells_of_manifest(manifest: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
     """List a manifest; its paths are relative to its own folder."""
-    table = _read_table(manifest)
-    path_column = "path" if "path" in table.column_names else "file"
-    if not {path_column, "label"} <= set(table.column_names):
-        raise SourceError(
-            f"{manifest} has the columns {', '.join(table.column_names)}",
-            hint="a manifest needs path (or file) and label; subject where it is known",
-        )
-    has_subject = "subject" in table.column_names
-    for row in table.to_pylist():
-        path = str(row[path_column])
-        subject = str(row["subject"] or "") if has_subject else _subject_of(path, pattern)
-        subject = _one_case(subject, path)
-        yield _cell(manifest.parent / path, path, str(row["label"]), subject)
-
-
-def _read_table(file: Path) -> pa.Table:
-    """Read a CSV, every column as text, or a Parquet file."""
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    try:
-        if file.suffix.lower() == ".parquet":
-            return parquet.read_table(file)
-        types = csv.ConvertOptions(column_types=dict.fromkeys(_header(file), pa.string()))
-        return csv.read_csv(file, convert_options=types)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SourceError(f"cannot read {file}: {error}") from error
-
-
-def _header(file: Path) -> list[str]:
-    """Return a CSV's column names."""
-    with file.open(encoding="utf-8-sig", newline="", errors="replace") as text:
-        return next(rows(text), [])
+    for row in read_columns(manifest, ["path", "label"], ["subject"]).to_pylist():
+        path, label = row["path"], row["label"]
+        if not (path and label):
+            raise SourceError(
+                f"{manifest} has a row without path or label: {path or '(no path)'}",
+                hint="take such rows out, or say what they are",
+            )
+        given = row.get("subject", UNSAID)
+        subject = _subject_of(path, pattern) if given is UNSAID else _one_case(given or "", path)
+        yield _cell(manifest.parent / path, path, label, subject)
 
 
 def _subject_of(path: str, pattern: re.Pattern[str]) -> str:
@@ -218,7 +178,7 @@ def _subject_of(path: str, pattern: re.Pattern[str]) -> str:
 
 def _one_case(subject: str, path: str) -> str:
     """Make *subject* upper-case where *path* is named as C-NMC names its files, and only there."""
-    return subject.upper() if re.search(CNMC_NAME, path) else subject
+    return subject.upper() if CNMC_NAME.search(path) else subject
 
 
 def _cell(file: Path, path: str, label: str, subject: str) -> LabelledCell:

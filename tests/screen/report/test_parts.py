@@ -15,7 +15,7 @@ from made_results import CENTRES, cell, fault, make_results
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
 from engines.decode.geometry import placement
-from engines.errors import ResultsError
+from engines.errors import SourceError
 from engines.models.input import FieldCentres, ModelInput
 from engines.sources.labels import FOREIGN, UNKNOWN, open_labels
 from screen.report.content.accuracy import Judged
@@ -248,6 +248,7 @@ def test_labels_are_read_from_names():
     names = ["UID_H3_1_2_hem.bmp", "a/UID_11_1_2_all.bmp", "UID_11_1_all.bmp", "x_all.png"]
 
     assert open_labels("cnmc", CLASSES).codes(names).tolist() == [0, 1, UNKNOWN, UNKNOWN]
+    assert open_labels("folders", CLASSES).codes(["all/1.png", "2.png"]).tolist() == [1, UNKNOWN]
     asked = r"_(?P<label>[a-z]+)\.png$"
     assert open_labels(asked, CLASSES).codes(names).tolist() == [UNKNOWN] * 3 + [1]
 
@@ -262,14 +263,14 @@ def test_labels_are_read_from_names():
 )
 def test_labels_that_contradict_themselves_are_refused(labels_file, text, said):
     """Two labels for a cell, no such column, one row for two cells."""
-    with pytest.raises(ResultsError, match=re.escape(said)):
+    with pytest.raises(SourceError, match=re.escape(said)):
         open_labels(labels_file(text), CLASSES).codes(["a/1.png", "b/1.png"])
 
 
 @pytest.mark.parametrize("asked", ["nothing.csv", "(", "(?P<slide>x)"])
 def test_what_is_no_source_of_labels_is_refused(asked):
     """With what would be one."""
-    with pytest.raises(ResultsError) as caught:
+    with pytest.raises(SourceError) as caught:
         open_labels(asked, CLASSES)
 
     assert "cnmc" in caught.value.hint

@@ -9,13 +9,13 @@ import pytest
 
 from engines.errors import SourceError
 from train.data.holdout import parts_of
-from train.data.labelled_cells import CNMC_NAME, open_labelled
+from train.data.labelled_cells import open_labelled
 from train.data.splits import Fold
 
 
 def listed(*folders):
     """List drawn cells."""
-    return open_labelled(folders, CNMC_NAME)
+    return open_labelled(folders)
 
 
 def subjects(cells):

@@ -172,3 +172,20 @@ def test_the_real_folders_hold_43_subjects():
 
     assert len(found) == 4252
     assert len({cell.subject for cell in found}) == 43
+
+
+def test_a_manifest_row_without_label_is_refused(tmp_path):
+    """It is of no class, and not of one without a name."""
+    (tmp_path / "m.csv").write_text("file,label\na.png,x\nb.png,\n")
+
+    with pytest.raises(SourceError, match=r"without path or label: b\.png"):
+        open_labelled([tmp_path / "m.csv"])
+
+
+def test_words_that_look_like_nothing_stay_words(tmp_path):
+    """A subject called NA is a subject."""
+    (tmp_path / "m.csv").write_text("file,label,subject\na.png,null,NA\n")
+
+    (cell,) = open_labelled([tmp_path / "m.csv"])
+
+    assert (cell.label, cell.subject) == ("null", "NA")
