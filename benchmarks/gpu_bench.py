@@ -13,8 +13,8 @@ import torch
 from engines import parity
 from engines.backends import obstacle, open_decoder, open_runtime
 from engines.decode.base import DecodeOptions
-from engines.decode.gpu import DeviceDecoder
-from engines.decode.nvimagecodec import NvImageCodecOnDevice
+from engines.decode.batched import BatchDecoder
+from engines.decode.dali import DaliCodec
 from engines.errors import UserError
 from engines.registry import RUNTIMES
 from engines.runtime.base import RuntimeOptions
@@ -136,9 +136,7 @@ class Bench:
     def _decoder(self, read: Any) -> Decoder:
         """Open the decoder that works on the device."""
         options = DecodeOptions(batch=self.scale.batch)
-        return DeviceDecoder(
-            NvImageCodecOnDevice, read, self.bundle.input, options, self.scale.device
-        )
+        return BatchDecoder(DaliCodec, read, self.bundle.input, options, self.scale.device)
 
     def _runtime(self, name: str) -> Runtime:
         """Open a runtime in half precision."""

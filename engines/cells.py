@@ -78,8 +78,8 @@ class CellFacts:
         width: Pixels, as stored (before any EXIF rotation); None if no header could be read.
         height: Likewise.
         content_hash: xxh3-128 of the file's bytes in hex; None if they could not be read.
-        codec: Which codec decoded it (``nvimagecodec``, ``nvimagecodec-gpu``, ``raw-bmp``,
-            ``pillow``); None if none did.
+        codec: Which codec decoded it (``dali``, ``dali-gpu``, ``raw-bmp``, ``pillow``);
+            None if none did.
     """
 
     width: int | None = None

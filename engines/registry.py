@@ -128,10 +128,10 @@ class RuntimeRow(Backend):
 DECODERS = (
     DecoderRow(
         name="dali",
-        package="nvidia-nvimgcodec-cu13",
-        install="'nvidia-nvimgcodec-cu13[all]'",
-        module="nvidia.nvimgcodec",
-        opener="engines.decode.nvimagecodec:open_decoder",
+        package="nvidia-dali-cuda130",
+        install="'nvidia-dali-cuda130>=2.4,<2.5'",
+        module="nvidia.dali",
+        opener="engines.decode.dali:open_decoder",
         devices=(GPU, CPU),
     ),
     DecoderRow(

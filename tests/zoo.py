@@ -145,7 +145,7 @@ def _bmp555():
 
 
 def _tileless(jp2):
-    """Claim tiles of no width in a JPEG 2000: nvImageCodec then divides by zero."""
+    """Claim tiles of no width in a JPEG 2000: NVIDIA DALI then divides by zero."""
     data = bytearray(jp2)
     size = data.index(b"\xff\x51")
     data[size + 22 : size + 26] = bytes(4)

@@ -2,7 +2,7 @@
 The kinds of file that every decoder reads alike, told from their headers.
 
 A plain BMP is just pixels: uncompressed, 24-bit, every row there. A plain JPEG is 8-bit, grey or
-YCbCr, and upright.
+YCbCr, and upright. A plain PNG is any that says nothing of an orientation.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-__all__ = ["BmpBody", "is_plain_jpeg", "plain_bmp"]
+__all__ = ["BmpBody", "plain_bmp", "plain_jpeg_size", "plain_png_size"]
 
 BMP_HEADER = struct.Struct("<2s8xIIiiHHI")
 FILE_HEADER = 14  # bytes
+PNG_HEADER = struct.Struct(">8s4x4sII")
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
 BITMAPINFOHEADER = 40  # bytes; older headers are shorter
 
 START, MARKER, SCAN = b"\xff\xd8", 0xFF, 0xDA
@@ -65,29 +68,38 @@ def plain_bmp(data: bytes) -> BmpBody | None:
     return body
 
 
-def is_plain_jpeg(data: bytes) -> bool:
+def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
     """
-    Tell whether a JPEG has nothing that GPU decoders may read otherwise than libjpeg.
+    Return height and width of a JPEG that has nothing decoders may read otherwise than libjpeg.
 
     That is: Huffman-coded, 8 bits a sample, one component or the usual three, no Exif (which may
-    hold an orientation) and no Adobe segment (which may say that the colours are not YCbCr).
+    hold an orientation) and no Adobe segment (which may say that the colours are not YCbCr). None
+    for any other JPEG, and for what is none.
     """
     if not data.startswith(START):
-        return False
-    position, framed = 2, False
+        return None
+    position, size = 2, None
     while position + 4 <= len(data) and data[position] == MARKER:
         marker, length = struct.unpack_from(">xBH", data, position)
         if marker == SCAN:
-            return framed
+            return size
         body = data[position + 4 : position + 2 + length]
         if marker in OTHER_FRAMES or _is(marker, body, EXIF) or _is(marker, body, ADOBE):
-            return False
-        if marker in FRAMES:
-            framed = _is_usual_frame(body)
-            if not framed:
-                return False
+            return None
+        if marker in FRAMES and (size := _usual_frame_size(body)) is None:
+            return None
         position += 2 + length
-    return False
+    return None
+
+
+def plain_png_size(data: bytes) -> tuple[int, int] | None:
+    """Return height and width of a PNG without Exif, which may hold an orientation; else None."""
+    if len(data) < PNG_HEADER.size or b"eXIf" in data:
+        return None
+    signature, kind, width, height = PNG_HEADER.unpack_from(data)
+    if (signature, kind) != (PNG_SIGNATURE, b"IHDR") or not (width and height):
+        return None
+    return height, width
 
 
 def _is(marker: int, body: bytes, segment: tuple[int, bytes]) -> bool:
@@ -95,10 +107,11 @@ def _is(marker: int, body: bytes, segment: tuple[int, bytes]) -> bool:
     return marker == segment[0] and body.startswith(segment[1])
 
 
-def _is_usual_frame(body: bytes) -> bool:
-    """Tell whether a frame header names 8 bits and grey or YCbCr (ITU-T T.81, B.2.2)."""
+def _usual_frame_size(body: bytes) -> tuple[int, int] | None:
+    """Return height and width if a frame is of 8 bits, grey or YCbCr (ITU-T T.81, B.2.2)."""
     if len(body) < FRAME_HEADER.size:
-        return False
-    bits, _, _, components = FRAME_HEADER.unpack_from(body)
+        return None
+    bits, height, width, components = FRAME_HEADER.unpack_from(body)
     ids = body[FRAME_HEADER.size :: COMPONENT][:components]
-    return bits == BITS and (components == len(ids) == 1 or ids in YCBCR_IDS)
+    usual = bits == BITS and (components == len(ids) == 1 or ids in YCBCR_IDS)
+    return (height, width) if usual and height and width else None

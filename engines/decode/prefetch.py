@@ -6,6 +6,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ class PrefetchingDecoder(ABC):
         name: As asked for with ``--decoder``.
         version: Of the packages that decode.
         look_ahead_cells: So many are decoded ahead at most, however large a batch is.
+        cells_at_once: So many are given to ``decode_batch`` where batches are smaller; what it
+            returns is cut into batches.
         read: Returns a cell's encoded bytes.
         expected: What the model takes.
         options: How cells are decoded.
@@ -36,6 +39,7 @@ class PrefetchingDecoder(ABC):
     name: str
     version: str
     look_ahead_cells: int
+    cells_at_once: int = 1
 
     def __init__(self, read: Read, expected: ModelInput, options: DecodeOptions) -> None:
         """Keep what every batch needs."""
@@ -55,22 +59,37 @@ class PrefetchingDecoder(ABC):
         At most two batches per thread, and about ``look_ahead_cells``, are ahead of whoever
         iterates.
         """
-        ahead = min(2 * self.options.threads, self.look_ahead_cells // self.options.batch)
+        size = self.options.batch * max(1, self.cells_at_once // self.options.batch)
+        ahead = min(2 * self.options.threads, self.look_ahead_cells // size)
         waiting: deque[Future[Batch]] = deque()
         pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="decode")
         try:
-            for shard, refs in _batches(shards, self.options.batch):
+            for shard, refs in _runs(shards, size):
                 waiting.append(pool.submit(self.decode_batch, shard, refs))
                 if len(waiting) > ahead:
-                    yield waiting.popleft().result()
+                    yield from _cut(waiting.popleft().result(), self.options.batch)
             while waiting:
-                yield waiting.popleft().result()
+                yield from _cut(waiting.popleft().result(), self.options.batch)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _batches(shards: Iterable[Shard], size: int) -> Iterator[tuple[Shard, tuple[CellRef, ...]]]:
-    """Cut each shard into batches."""
+def _runs(shards: Iterable[Shard], size: int) -> Iterator[tuple[Shard, tuple[CellRef, ...]]]:
+    """Cut each shard into runs of *size* cells."""
     for shard in shards:
         for start in range(0, len(shard.refs), size):
             yield shard, shard.refs[start : start + size]
+
+
+def _cut(batch: Batch, size: int) -> Iterator[Batch]:
+    """Cut a batch into some of at most *size* decoded cells; faults go with the first."""
+    for start in range(0, max(1, len(batch.refs)), size):
+        part = slice(start, start + size)
+        yield replace(
+            batch,
+            refs=batch.refs[part],
+            facts=batch.facts[part],
+            pixels=batch.pixels[part],
+            faults=() if start else batch.faults,
+            quality=None if batch.quality is None else batch.quality[part],
+        )

@@ -1,4 +1,4 @@
-"""Resizing many crops at once, on any device: torch's antialiased filters, in float32."""
+"""Resizing many crops at once, on any device: torch's antialiased filters."""
 
 from __future__ import annotations
 
@@ -44,9 +44,13 @@ def resize_into(inputs: Tensor, images: Sequence[Tensor], expected: ModelInput) 
 
 
 def _resized(stacked_NHWC: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """Resize uint8 through float32: on a GPU torch resizes nothing else."""
+    """Resize uint8: as bytes on the processor, through float32 on a GPU, which takes no bytes."""
     if stacked_NHWC.shape[1:3] == size:
         return stacked_NHWC
-    wide_NCHW = stacked_NHWC.permute(0, 3, 1, 2).float()
+    stacked_NCHW = stacked_NHWC.permute(0, 3, 1, 2)
+    on_gpu = stacked_NCHW.is_cuda
+    wide_NCHW = stacked_NCHW.float() if on_gpu else stacked_NCHW
     resized_NCHW = functional.interpolate(wide_NCHW, size, mode=mode, antialias=True)
-    return resized_NCHW.round_().clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    if on_gpu:
+        resized_NCHW = resized_NCHW.round_().clamp_(0, 255).to(torch.uint8)
+    return resized_NCHW.permute(0, 2, 3, 1)

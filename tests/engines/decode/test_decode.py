@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 import zoo
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -19,8 +18,6 @@ from engines.backends import decoder_candidates, open_decoder
 from engines.cells import CellRef, Shard
 from engines.decode.base import DecodeOptions
 from engines.decode.geometry import placement
-from engines.decode.gpu import DeviceDecoder
-from engines.decode.nvimagecodec import NvImageCodecOnDevice
 from engines.errors import BackendMissingError
 from engines.models.input import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
@@ -40,9 +37,7 @@ def read(ref):
 
 
 def opened(name, read, expected, options):
-    """Open a decoder; ``dali-on-cpu`` is the GPU's, working on the processor."""
-    if name == "dali-on-cpu":
-        return DeviceDecoder(NvImageCodecOnDevice, read, expected, options, torch.device("cpu"))
+    """Open a decoder; ``dali-gpu`` is DALI on a GPU."""
     if name == "dali-gpu":
         return open_decoder("dali", read, expected, replace(options, device="gpu"))
     return open_decoder(name, read, expected, options)
@@ -63,7 +58,7 @@ def decoded(name, paths, expected=SQUASH, **options):
 
 
 @pytest.fixture(
-    params=["dali", "pillow", "dali-on-cpu", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
+    params=["dali", "pillow", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
     scope="module",
 )
 def decoder(request):

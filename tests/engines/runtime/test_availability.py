@@ -203,10 +203,10 @@ def test_a_decoder_without_its_package_is_passed_over_and_said(monkeypatch):
     decoder = next(decoder_candidates()).decoder
 
     assert decoder.value == REFERENCE_DECODER
-    assert "nvidia-nvimgcodec-cu13 is not installed" in decoder.reason
+    assert "nvidia-dali-cuda130 is not installed" in decoder.reason
     with pytest.raises(BackendMissingError, match="dali does not work here") as caught:
         decoder_candidates("dali")
-    assert caught.value.hint == "pip install 'nvidia-nvimgcodec-cu13[all]'"
+    assert caught.value.hint == "pip install 'nvidia-dali-cuda130>=2.4,<2.5'"
 
 
 def test_float32_follows_a_half_precision(on):

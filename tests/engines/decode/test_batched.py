@@ -1,4 +1,4 @@
-"""What decoding on a GPU is made of; all but nvImageCodec's GPU backends runs on the processor."""
+"""Decoding batch by batch with DALI: the same code decodes on the processor and on a GPU."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import pytest
 import torch
 import zoo
 from draw_cells import draw_cell
-from nvidia import nvimgcodec
 from PIL import Image
 
 from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import gpu
+from engines.decode import batched
 from engines.decode.base import DecodeOptions
-from engines.decode.file_formats import is_plain_jpeg, plain_bmp
-from engines.decode.nvimagecodec import NvImageCodecOnDevice
+from engines.decode.dali import DaliCodec
+from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
 from engines.decode.resize import resize_into
 from engines.decode.upload import Uploader, rgb_from_bmp
+from engines.errors import DeviceError
 from engines.hardware.cuda_streams import HostStream
 from engines.image_quality import quality
 from engines.models.input import ModelInput
@@ -55,10 +55,8 @@ def everything():
 
 
 def on_cpu(expected=SQUASH, **options):
-    """Open the GPU's decoder on the processor."""
-    return gpu.DeviceDecoder(
-        NvImageCodecOnDevice, read, expected, DecodeOptions(threads=2, **options), CPU
-    )
+    """Open DALI on the processor."""
+    return open_decoder("dali", read, expected, DecodeOptions(threads=2, **options))
 
 
 @pytest.mark.parametrize("width", range(1, 10))
@@ -75,21 +73,38 @@ def test_a_bmps_rows_become_pillows_pixels(width, top_down):
     assert np.array_equal(rgb.numpy(), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
-def test_only_what_reads_alike_everywhere_goes_to_the_gpu():
-    """Rotated, CMYK and RGB-coded JPEGs stay with the host, and so do other kinds of BMP."""
+def test_only_what_reads_alike_everywhere_is_decoded_by_dali():
+    """Rotated, CMYK and RGB-coded JPEGs are the reference's, and so are other kinds of BMP."""
     files = {**zoo.good(), **zoo.bad()}
-    jpegs = {name for name in zoo.good() if is_plain_jpeg(files[name])}
+    jpegs = {name for name in zoo.good() if plain_jpeg_size(files[name])}
     bmps = {name for name in files if plain_bmp(files[name])}
 
     assert jpegs == PLAIN_JPEGS
     assert bmps == PLAIN_BMPS
-    assert not is_plain_jpeg(saved(draw_cell(1, (9, 9)), "JPEG", keep_rgb=True))
+    assert not plain_jpeg_size(saved(draw_cell(1, (9, 9)), "JPEG", keep_rgb=True))
+
+
+def test_sizes_are_read_from_the_headers():
+    """Height first, as everywhere."""
+    wide = draw_cell(1, (9, 5))
+
+    assert plain_jpeg_size(saved(wide, "JPEG")) == (5, 9)
+    assert plain_png_size(saved(wide, "PNG")) == (5, 9)
+
+
+def test_a_png_that_says_how_it_is_turned_is_the_references():
+    """Its Exif chunk may hold an orientation."""
+    exif = Image.Exif()
+    exif[274] = 3
+
+    assert plain_png_size(saved(draw_cell(1, (9, 5)), "PNG", exif=exif)) is None
 
 
 @pytest.mark.parametrize("length", [0, 3, 20, 160, 200, 400])
-def test_a_cut_jpeg_header_is_not_plain(length):
+def test_a_cut_header_is_not_plain(length):
     """However little there is, the answer is no and nothing is raised."""
-    assert not is_plain_jpeg(zoo.good()["baseline.jpg"][:length])
+    assert plain_jpeg_size(zoo.good()["baseline.jpg"][:length]) is None
+    assert plain_png_size(zoo.good()["rgb.png"][: min(length, 20)]) is None
 
 
 def test_codecs_are_named_by_the_way_a_cell_went(everything):
@@ -102,29 +117,43 @@ def test_codecs_are_named_by_the_way_a_cell_went(everything):
     }
 
     assert {path for path, codec in codecs.items() if codec == "raw-bmp"} == PLAIN_BMPS
-    assert set(Counter(codecs.values())) == {"raw-bmp", "nvimagecodec", "pillow"}
+    assert set(Counter(codecs.values())) == {"raw-bmp", "dali", "pillow"}
 
 
 def test_faults_and_facts_are_the_hosts(everything):
-    """What is wrong with a cell, or known of it, does not depend on where it is decoded."""
-    options = DecodeOptions(threads=2, batch=16)
-    host = open_decoder("dali", read, SQUASH, options)
+    """What is wrong with a cell, or known of it, does not depend on what decodes it."""
+    reference = open_decoder("pillow", read, SQUASH, DecodeOptions(threads=2, batch=200))
 
-    ours, theirs = (list(each.stream([everything])) for each in (on_cpu(batch=16), host))
+    (ours,), (theirs,) = (
+        list(each.stream([everything])) for each in (on_cpu(batch=200), reference)
+    )
 
-    assert [batch.faults for batch in ours] == [batch.faults for batch in theirs]
-    assert [batch.refs for batch in ours] == [batch.refs for batch in theirs]
-    assert [
-        (facts.width, facts.height, facts.content_hash) for batch in ours for facts in batch.facts
-    ] == [
-        (facts.width, facts.height, facts.content_hash) for batch in theirs for facts in batch.facts
+    assert [(fault.ref, fault.status) for fault in ours.faults] == [
+        (fault.ref, fault.status) for fault in theirs.faults
     ]
+    assert ours.refs == theirs.refs
+    assert [(facts.width, facts.height, facts.content_hash) for facts in ours.facts] == [
+        (facts.width, facts.height, facts.content_hash) for facts in theirs.facts
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16, 33])
+def test_batches_are_of_the_size_asked_for(everything, batch):
+    """However many cells are decoded at once, none is lost, doubled or out of order."""
+    batches = list(on_cpu(batch=batch).stream([everything, everything]))
+
+    assert max(len(each.refs) for each in batches) <= batch
+    (whole,) = on_cpu(batch=200).stream([everything])
+    assert [ref for each in batches for ref in each.refs] == list(whole.refs) * 2
+    assert [fault for each in batches for fault in each.faults] == list(whole.faults) * 2
+    pixels = np.concatenate([each.pixels for each in batches])
+    assert np.array_equal(pixels, np.concatenate([whole.pixels] * 2))
 
 
 def test_small_groups_change_no_pixel(everything, monkeypatch):
     """How many cells are decoded at once shows in memory only."""
     (whole,) = on_cpu(batch=200).stream([everything])
-    monkeypatch.setattr(gpu, "GROUP_PIXELS", 10_000)
+    monkeypatch.setattr(batched, "GROUP_PIXELS", 10_000)
     (grouped,) = on_cpu(batch=200).stream([everything])
 
     assert whole.refs == grouped.refs
@@ -140,41 +169,50 @@ def test_quality_is_measured_on_the_pixels_that_leave():
 
 
 @pytest.mark.parametrize("answer", ["none", "misshapen"])
-def test_what_the_gpu_does_not_decode_the_host_decides(everything, monkeypatch, answer):
+def test_what_dali_does_not_decode_the_reference_decides(everything, monkeypatch, answer):
     """A codec that gives up on some images, or gives other sizes, loses and shifts no cell."""
     (expected,) = on_cpu(batch=200).stream([everything])
+    decode = DaliCodec.decode_encoded
 
-    class Unwilling:
-        """Decodes every other image."""
+    def unwilling(codec, images):
+        wrong = None if answer == "none" else torch.zeros((3, 3, 3), dtype=torch.uint8)
+        images = decode(codec, images)
+        return [wrong if index % 2 else image for index, image in enumerate(images)]
 
-        def __init__(self, **options):
-            self.decoder = nvimgcodec.Decoder(**options)
-
-        def decode(self, streams, **options):
-            if not isinstance(streams, list):
-                return self.decoder.decode(streams, **options)
-            wrong = None if answer == "none" else np.zeros((3, 3, 3), np.uint8)
-            images = self.decoder.decode(streams, **options)
-            return [wrong if index % 2 else image for index, image in enumerate(images)]
-
-    decoder = on_cpu(batch=200)
-    monkeypatch.setattr(decoder, "local", codec_holder(Unwilling))
-    batch = decoder.decode_batch(everything, everything.refs)
+    monkeypatch.setattr(DaliCodec, "decode_encoded", unwilling)
+    (batch,) = on_cpu(batch=200).stream([everything])
 
     assert batch.refs == expected.refs
     assert batch.faults == expected.faults
     assert np.array_equal(batch.pixels, expected.pixels)
+    assert [facts.codec for facts in batch.facts] != [facts.codec for facts in expected.facts]
 
 
-def codec_holder(decoder_class):
-    """Return a thread's locals whose codec decodes with *decoder_class*."""
-    holder = type("Locals", (), {})()
-    holder.codec = NvImageCodecOnDevice(SQUASH, CPU)
-    holder.codec._decoder = decoder_class(
-        device_id=nvimgcodec.NVIMGCODEC_DEVICE_CPU_ONLY,
-        backends=[nvimgcodec.Backend(nvimgcodec.CPU_ONLY)],
-    )
-    return holder
+def test_a_bad_image_costs_itself_only():
+    """Where a call fails for all of its images, each is decoded alone; others keep their pixels."""
+    good = [zoo.good()["baseline.jpg"], zoo.good()["rgb.png"]]
+    bad = good[0][: len(good[0]) // 2]
+    codec = DaliCodec(CPU)
+
+    expected = codec.decode_encoded(good)
+    one, none, two = codec.decode_encoded([good[0], bad, good[1]])
+
+    assert none is None
+    assert torch.equal(one, expected[0])
+    assert torch.equal(two, expected[1])
+
+
+def test_running_out_of_memory_is_no_fault_of_the_cell(everything, monkeypatch):
+    """It stops the run and says what to do; the cells are not quietly decoded elsewhere."""
+
+    def full(codec, images):
+        raise RuntimeError("CUDA runtime API error cudaErrorMemoryAllocation (2): out of memory")
+
+    monkeypatch.setattr(DaliCodec, "_called", full)
+
+    with pytest.raises(DeviceError, match="memory does not suffice for decoding") as caught:
+        list(on_cpu(batch=16).stream([everything]))
+    assert "--batch-size" in caught.value.hint
 
 
 def test_uploaded_pieces_arrive_whole_and_apart():

@@ -1,11 +1,8 @@
 """
-Decoding on a GPU: JPEG by a codec that works there, plain BMP as raw bytes, the rest on the host.
+Decoding batch by batch, on the processor or a GPU: what a codec of batches needs around it.
 
-Each thread works in a CUDA stream of its own (``engines.hardware.cuda_streams``) and waits for it
-before a batch leaves, so pixels are finished for whoever takes them. Reading, hashing, headers,
-sizes and damage are ``engines.decode.checks``, in the same threads: what is a fault on the host is
-a fault here. What the GPU does not decode goes to the host codec, which decides and gives the
-reason; results count which codec decoded what.
+The codec decodes JPEG and PNG, the plain ones; a plain BMP is put upright from its bytes, and the
+reference decodes the rest on the processor. Pixels stay on the device.
 """
 
 from __future__ import annotations
@@ -19,7 +16,7 @@ import torch
 
 from engines.cells import Batch, Fault
 from engines.decode.checks import OpenedCell, decoded_cell, opened_cell
-from engines.decode.file_formats import is_plain_jpeg, plain_bmp
+from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
 from engines.decode.pillow import PillowEncoded
 from engines.decode.prefetch import PrefetchingDecoder
 from engines.decode.resize import resize_into
@@ -34,82 +31,82 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engines.cells import CellFacts, CellRef, Read, Shard
-    from engines.decode.base import Codec, DecodeOptions, Encoded
+    from engines.decode.base import DecodeOptions, Encoded
     from engines.decode.file_formats import BmpBody
     from engines.models.input import ModelInput
 
-__all__ = ["DeviceCodec", "DeviceDecoder"]
+__all__ = ["BatchCodec", "BatchDecoder"]
 
-CUDA = torch.device("cuda", 0)
 GROUP_PIXELS = 8_000_000  # decoded and resized at once in a thread: some 200 MB at work
 
 Found: TypeAlias = "tuple[Tensor, CellFacts] | Fault"
 
 
 @dataclass(slots=True)
-class DeviceEncoded:
+class BatchEncoded:
     """
-    An image that need not be decoded by the host.
+    An image that the codec takes, or a plain BMP.
 
     Attributes:
         height: In pixels.
         width: Likewise.
-        body: Where a BMP's pixels lie; None for a JPEG.
-        host: The same image for the host codec.
+        body: Where a BMP's pixels lie; None for what is to be decoded.
+        data: The file's bytes.
     """
 
     height: int
     width: int
     body: BmpBody | None
-    host: Encoded
+    data: bytes
 
     def decode(self) -> tuple[NDArray[np.uint8], str]:
-        """Decode on the host after all."""
-        return self.host.decode()
+        """Have it decoded by the reference after all."""
+        return PillowEncoded(self.data).decode()
 
 
-class DeviceCodec(ABC):
+class BatchCodec(ABC):
     """
-    What one thread decodes with; derived classes say who decodes JPEG on the device.
+    What one thread decodes with; derived classes say who decodes JPEG and PNG.
 
     Attributes:
         name: Of the decoder it makes.
         version: Of the packages behind it.
-        host: The codec that takes what the device does not decode.
-        stream: The CUDA stream that everything is enqueued in.
+        stream: The CUDA stream that everything is enqueued in; on the processor, one that does
+            everything at once.
     """
 
     name: str
     version: str
-    host: type[Codec]
 
-    def __init__(self, expected: ModelInput, device: torch.device) -> None:
-        """Open a stream on *device*, and a codec on the host."""
-        self._host = self.host(expected)
+    def __init__(self, device: torch.device) -> None:
+        """Open a stream on *device*."""
         self.stream = open_stream(device)
         self._uploader = Uploader(self.stream)
 
     @abstractmethod
-    def jpegs(self, images: Sequence[bytes]) -> list[tuple[Tensor, str] | None]:
+    def decode_encoded(self, images: Sequence[bytes]) -> list[Tensor | None]:
         """
-        Decode JPEGs, enqueued in ``stream``; not again before that was waited for.
+        Decode images, enqueued in ``stream``; not again before that was waited for.
 
         Returns:
-            For each image its pixels, ``(height, width, 3)`` uint8 RGB on the device, and the name
-            of the codec that made them; None where the host is to decide.
+            For each its pixels, ``(height, width, 3)`` uint8 RGB on the device; None where the
+            reference is to decide.
+
+        Raises:
+            DeviceError: If memory runs out.
         """
 
     def open(self, data: bytes) -> Encoded:
         """Read the header, and see what kind of image it is."""
-        host = self._host.open(data)
-        body = plain_bmp(data)
-        if not isinstance(host, PillowEncoded) and (body is not None or is_plain_jpeg(data)):
-            return DeviceEncoded(host.height, host.width, body, host)
-        return host
+        if (body := plain_bmp(data)) is not None:
+            return BatchEncoded(body.height, body.width, body, data)
+        if (size := plain_jpeg_size(data) or plain_png_size(data)) is not None:
+            return BatchEncoded(*size, None, data)
+        return PillowEncoded(data)
 
     def decode(self, cells: Sequence[OpenedCell]) -> list[Found]:
         """Decode cells; call inside the stream, and wait for it before the next call."""
-        found: dict[int, Found] = dict(self._decoded_jpegs(cells))
+        found: dict[int, Found] = dict(self._decoded(cells))
         pieces: dict[int, tuple[NDArray[np.uint8], CellFacts]] = {}
         for index in [index for index in range(len(cells)) if index not in found]:
             piece = _piece(cells[index])
@@ -124,35 +121,36 @@ class DeviceCodec(ABC):
             found[index] = image, facts
         return [found[index] for index in range(len(cells))]
 
-    def _decoded_jpegs(self, cells: Sequence[OpenedCell]) -> Iterator[tuple[int, Found]]:
-        """Yield what the device decoded, whole, with its place among the cells."""
+    def _decoded(self, cells: Sequence[OpenedCell]) -> Iterator[tuple[int, Found]]:
+        """Yield what the codec decoded, whole, with its place among the cells."""
         chosen = [
             index
             for index, cell in enumerate(cells)
-            if isinstance(cell.encoded, DeviceEncoded) and cell.encoded.body is None
+            if isinstance(cell.encoded, BatchEncoded) and cell.encoded.body is None
         ]
         if not chosen:
             return
-        images = self.jpegs([cells[index].data for index in chosen])
-        for index, decoded in zip(chosen, images, strict=True):
+        name = f"{self.name}-gpu" if self.stream.handle else self.name
+        images = self.decode_encoded([cells[index].data for index in chosen])
+        for index, image in zip(chosen, images, strict=True):
             cell = cells[index]
-            size = (cell.encoded.height, cell.encoded.width, 3)
-            if decoded is not None and decoded[0].shape == size:
-                yield index, (decoded[0], replace(cell.facts, codec=decoded[1]))
+            if image is not None and image.shape == (cell.encoded.height, cell.encoded.width, 3):
+                yield index, (image, replace(cell.facts, codec=name))
 
 
-class DeviceDecoder(PrefetchingDecoder):
+class BatchDecoder(PrefetchingDecoder):
     """A Decoder (see ``engines.decode.base``) whose pixels stay where they are decoded."""
 
     look_ahead_cells = 8192  # 1.2 GB of the GPU's memory at 224 x 224
+    cells_at_once = 32  # in batches of 4, DALI takes twice the time for a cell
 
     def __init__(
         self,
-        codec: type[DeviceCodec],
+        codec: type[BatchCodec],
         read: Read,
         expected: ModelInput,
         options: DecodeOptions,
-        device: torch.device = CUDA,
+        device: torch.device,
     ) -> None:
         """Bring what *read* returns to what the model expects, on *device*."""
         super().__init__(read, expected, options)
@@ -167,14 +165,15 @@ class DeviceDecoder(PrefetchingDecoder):
             "decoding", "fewer --threads, a smaller --batch-size, or --decode-on cpu"
         ):
             if not hasattr(self.local, "codec"):
-                self.local.codec = self._codec(self.expected, self.device)
-            codec: DeviceCodec = self.local.codec
+                torch.set_num_threads(1)  # of this thread: batches are what runs side by side
+                self.local.codec = self._codec(self.device)
+            codec: BatchCodec = self.local.codec
             opened = [opened_cell(ref, codec, self.read, self.options.max_pixels) for ref in refs]
             return self._batch(shard, codec, opened)
 
     @torch.inference_mode()
     def _batch(
-        self, shard: Shard, codec: DeviceCodec, opened: Sequence[OpenedCell | Fault]
+        self, shard: Shard, codec: BatchCodec, opened: Sequence[OpenedCell | Fault]
     ) -> Batch:
         """Decode what was opened, group by group, and put good and bad together again."""
         size = (len(opened), self.expected.height, self.expected.width, 3)
@@ -224,7 +223,7 @@ def _groups(cells: Sequence[OpenedCell]) -> Iterator[list[OpenedCell]]:
 
 def _body(cell: OpenedCell) -> BmpBody | None:
     """Return where a plain BMP's pixels lie."""
-    return cell.encoded.body if isinstance(cell.encoded, DeviceEncoded) else None
+    return cell.encoded.body if isinstance(cell.encoded, BatchEncoded) else None
 
 
 def _piece(cell: OpenedCell) -> tuple[NDArray[np.uint8], CellFacts] | Fault:
