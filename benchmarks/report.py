@@ -51,8 +51,8 @@ from screen.results.run_record import (
     SourceRecord,
     TrustRecord,
 )
-from screen.results.schema import EVIDENCE_KEY
-from screen.results.tables import write_table
+from screen.results.schema import EVIDENCE_KEY, duplicate_schema
+from screen.results.table_records import write_recorded
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
@@ -128,14 +128,16 @@ def make(results: ResultsFolder, source: Path, slides: int, cells: int) -> None:
     random = np.random.default_rng(0)
     hashes = draw_pictures(source)
     places = json.dumps({"height": PLACES, "width": PLACES}).encode()
-    mark, sums_by_slide = fingerprint().metadata, np.zeros((slides, 4), np.int64)
+    mark, sums_by_slide = fingerprint(), np.zeros((slides, 4), np.int64)
     for part, start in enumerate(range(0, cells, PART_CELLS)):
         row = np.arange(start, min(start + PART_CELLS, cells))
         slide = row * slides // cells
         table, sums = part_table(random, row, slide, hashes)
-        write_table(table, results.part(part), {**mark, EVIDENCE_KEY: places})
+        table = table.replace_schema_metadata({EVIDENCE_KEY: places})
+        write_recorded(results, results.part(part), table, mark)
         np.add.at(sums_by_slide, slide, sums)
-    write_table(slide_table(sums_by_slide), results.slides, mark)
+    write_recorded(results, results.slides, slide_table(sums_by_slide), mark)
+    write_recorded(results, results.duplicates, duplicate_schema().empty_table(), mark)
     results.write_run(record(source, cells, slides))
 
 

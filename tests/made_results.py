@@ -29,7 +29,7 @@ from screen.results.run_record import (
     SourceRecord,
     TrustRecord,
 )
-from screen.results.tables import write_table
+from screen.results.table_records import write_recorded
 from screen.summary.flags import Thresholds
 
 HEIGHT, WIDTH = 3, 4
@@ -124,13 +124,14 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, **model):
         table = table.set_column(where, SCHEMA.field(name), nothing)
     shape = {b"slidescreen.evidence": json.dumps({"height": HEIGHT, "width": WIDTH}).encode()}
     for index, start in enumerate(range(0, len(table), part_cells)):
-        write_table(table.slice(start, part_cells), results.part(index), {**mark.metadata, **shape})
+        part = table.slice(start, part_cells).replace_schema_metadata(shape)
+        write_recorded(results, results.part(index), part, mark)
     rows = slides(cells, trust=trust)
-    write_table(pa.Table.from_pylist(rows), results.slides, mark.metadata)
+    write_recorded(results, results.slides, pa.Table.from_pylist(rows), mark)
     copies = [
         {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},
     ]
-    write_table(pa.Table.from_pylist(copies), results.duplicates, mark.metadata)
+    write_recorded(results, results.duplicates, pa.Table.from_pylist(copies), mark)
     results.write_run(record(mark, cells, trust=trust, **model))
     return out
 

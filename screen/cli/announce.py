@@ -1,4 +1,4 @@
-"""What the engines log while they work, handed to whoever shows it."""
+"""What engines and runs log while they work, handed to whoever shows it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,19 @@ __all__ = ["engines_announced"]
 
 @contextmanager
 def engines_announced(say: Callable[[str], None], *, quiet: bool = False) -> Iterator[None]:
-    """Say so when a model is exported or an engine built, which takes a while, once."""
+    """
+    Say so when a model is exported or an engine built, which takes a while, once.
+
+    Of runs, warnings alone: that a part is damaged and its cells are screened again, for one.
+    """
     handler = logging.Handler()
     handler.emit = lambda record: say(record.getMessage())  # type: ignore[method-assign]
-    log = logging.getLogger("engines")
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
-    log.addHandler(handler)
+    levels = {"engines": logging.WARNING if quiet else logging.INFO, "screen": logging.WARNING}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        log.removeHandler(handler)
+        for name in levels:
+            logging.getLogger(name).removeHandler(handler)

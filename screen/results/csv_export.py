@@ -12,6 +12,8 @@ from pyarrow import csv
 from engines.errors import ResultsError
 from engines.files import native_file, whole_file
 from screen.results.folder import ResultsFolder, open_results
+from screen.results.parts import whole_parts
+from screen.results.table_records import check_table
 from screen.results.tables import read_table, writing
 
 if TYPE_CHECKING:
@@ -30,9 +32,9 @@ def write_csv(results: Path, path: Path, *, slides: bool = False) -> int:
         How many rows.
 
     Raises:
-        ResultsError: If there are no results, or *path* cannot be written.
+        ResultsError: If there are no results, a table is damaged, or *path* cannot be written.
     """
-    data = _slides(ResultsFolder(results)) if slides else open_results(results)
+    data = _slides(ResultsFolder(results)) if slides else _cells(ResultsFolder(results))
     header = _flat(data.schema.empty_table()).schema
     rows = 0
     with (
@@ -58,11 +60,30 @@ def _flat(table: pa.Table) -> pa.Table:
     return pa.table(columns)
 
 
+def _cells(results: ResultsFolder) -> ds.Dataset:
+    """Open the parts, each of them whole."""
+    whole_parts(results, _digest(results))
+    return open_results(results.path)
+
+
 def _slides(results: ResultsFolder) -> ds.Dataset:
-    """Open slides.parquet."""
+    """Open slides.parquet, which is whole."""
+    digest = _digest(results)
     if not results.slides.exists():
         raise ResultsError(
             f"{results.path} has no slides.parquet",
             hint="it is written when a run ends: run it again to the end",
         )
+    check_table(results, results.slides, digest)
     return ds.dataset(read_table(results.slides))
+
+
+def _digest(results: ResultsFolder) -> str:
+    """Return what marks the tables of this run."""
+    record = results.read_run()
+    if record is None:
+        raise ResultsError(
+            f"{results.path} holds no results",
+            hint="name a folder that slidescreen run has written to",
+        )
+    return record.fingerprint.digest

@@ -6,7 +6,8 @@ A results folder: its layout, its lock, and the mark that says a file is ours.
     results/
       run.json               what ran
       plan.parquet           path, slide, shard: one row per cell of the source
-      cells/part-00000.parquet ...   one row per cell, a shard each
+      cells/part-00000.parquet ...   one row per cell, a shard each; nothing else is in there
+      parts/part-00000.json ...      what each table was when it was written: hash, rows, codecs
       slides.parquet         one row per slide
       duplicates.parquet     cells whose file is the same as an earlier cell's
       report.html            for people; made when asked for
@@ -27,7 +28,7 @@ from pyarrow.fs import LocalFileSystem
 from engines.errors import ResultsError
 from engines.files import discard_scratch, whole_file
 from screen.results.run_record import RunRecord, read_run_json
-from screen.results.tables import AWAY_HINT, carries_fingerprint, read_table, writing
+from screen.results.tables import read_table, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,6 +38,7 @@ __all__ = [
     "ResultsFolder",
     "is_report",
     "open_results",
+    "part_files",
 ]
 
 CHECKED = ds.ParquetFileFormat(
@@ -82,10 +84,19 @@ class ResultsFolder:
         return self.path / "report.html"
 
     @property
-    def _tables(self) -> list[Path]:
+    def records(self) -> Path:
+        """The folder of what is known of every table; see ``screen.results.table_records``."""
+        return self.path / "parts"
+
+    @property
+    def tables(self) -> list[Path]:
         """Every table that is there."""
         single = (self.slides, self.duplicates, self.plan)
         return [*sorted(self.cells.glob("*.parquet")), *(path for path in single if path.exists())]
+
+    def record_of(self, table: Path) -> Path:
+        """Return where the record of a table goes."""
+        return self.records / f"{table.stem}.json"
 
     def part(self, index: int) -> Path:
         """Return where shard *index* goes."""
@@ -113,6 +124,7 @@ class ResultsFolder:
         try:
             discard_scratch(self.path, r"(run\.json|(plan|slides|duplicates)\.parquet)")
             discard_scratch(self.cells, r"part-\d+\.parquet")
+            discard_scratch(self.records, r"(part-\d+|slides|duplicates|plan)\.json")
             yield
         finally:
             lock.release()
@@ -143,39 +155,6 @@ class ResultsFolder:
             with writing(self.report):
                 self.report.unlink()
 
-    def discardable(self) -> list[Path]:
-        """
-        Name the files of an earlier run: those that carry its mark.
-
-        Raises:
-            ResultsError: If a file in the way does not.
-        """
-        tables = self._tables
-        for table in tables:
-            if not carries_fingerprint(table):
-                raise ResultsError(
-                    f"{table} is damaged or was not written by slidescreen: it is left alone",
-                    hint=AWAY_HINT,
-                )
-        if is_report(self.report):
-            tables.append(self.report)
-        return tables if self.read_run() is None else [self.run_json, *tables]
-
-    def leftovers(self) -> list[Path]:
-        """
-        Name what a run killed before its run.json left: at most a plan of ours.
-
-        Raises:
-            ResultsError: If there are other tables, but no run that they belong to.
-        """
-        tables = self._tables
-        if not tables or (tables == [self.plan] and carries_fingerprint(self.plan)):
-            return tables
-        raise ResultsError(
-            f"{self.path} holds tables, such as {tables[0].name}, but no run.json",
-            hint="choose another --out, or pass --restart to discard them",
-        )
-
 
 def open_results(path: Path | str) -> ds.Dataset:
     """
@@ -184,14 +163,26 @@ def open_results(path: Path | str) -> ds.Dataset:
     Raises:
         ResultsError: If it holds none.
     """
-    cells = ResultsFolder(Path(path).absolute()).cells
-    parts = sorted(cells.glob("part-*.parquet"), key=lambda part: (len(part.name), part.name))
-    if not parts:
-        raise ResultsError(
-            f"{path} holds no results", hint="name a folder that slidescreen run has written to"
-        )
+    parts = part_files(ResultsFolder(Path(path).absolute()))
     # Said to be local files: a colon in a name would make it an address.
     return ds.dataset([str(part) for part in parts], format=CHECKED, filesystem=LocalFileSystem())
+
+
+def part_files(results: ResultsFolder) -> list[Path]:
+    """
+    Return the parts that are there, in the order of the plan.
+
+    Raises:
+        ResultsError: If there is none.
+    """
+    parts = results.cells.glob("part-*.parquet")
+    found = sorted(parts, key=lambda part: (len(part.name), part.name))
+    if not found:
+        raise ResultsError(
+            f"{results.path} holds no results",
+            hint="name a folder that slidescreen run has written to",
+        )
+    return found
 
 
 def is_report(path: Path) -> bool:

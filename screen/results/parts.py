@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engines.errors import ResultsError
 from screen.results.cell_rows import shard_table
-from screen.results.schema import CODECS_KEY
-from screen.results.tables import write_table
+from screen.results.folder import part_files
+from screen.results.table_records import TableRecord, check_table, write_recorded
+from screen.results.tables import AWAY_HINT, carries_fingerprint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from engines.cells import Scores, Shard
     from screen.results.cell_uncertainty import ScoredCells, Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
 
-__all__ = ["BatchScored", "Commit", "ShardDone"]
+__all__ = ["BatchScored", "Commit", "ShardDone", "committed_parts", "whole_parts"]
 
 log = logging.getLogger(__name__)
 
@@ -78,9 +80,51 @@ class Commit:
     def _written(self, shard: Shard, gathered: Sequence[ScoredCells]) -> ShardDone:
         """Write one part."""
         table = shard_table(shard, gathered, self.uncertainty)
-        codecs = Counter(facts.codec for item in gathered for facts in item.facts)
-        extra = {CODECS_KEY: json.dumps(codecs).encode()}
-        write_table(table, self.results.part(shard.index), {**self.fingerprint.metadata, **extra})
-        scored = sum(codecs.values())
-        log.info("shard %05d: %d scored, %d at fault", shard.index, scored, len(table) - scored)
-        return ShardDone(shard.index, scored, len(table) - scored)
+        codecs = Counter(facts.codec or "" for item in gathered for facts in item.facts)
+        path = self.results.part(shard.index)
+        part = write_recorded(self.results, path, table, self.fingerprint, dict(codecs))
+        log.info("shard %05d: %d scored, %d at fault", shard.index, part.scored, part.bad)
+        return ShardDone(shard.index, part.scored, part.bad)
+
+
+def committed_parts(
+    results: ResultsFolder, shard_count: int, fingerprint: Fingerprint
+) -> dict[int, TableRecord]:
+    """
+    Find the shards whose part is what it was when it was written, by index.
+
+    A part that is damaged, swapped or without a record is as good as none: it is said in the log,
+    and the next run of the same kind screens its cells again.
+
+    Raises:
+        ResultsError: If there is any other table among the parts.
+    """
+    paths = [results.part(index) for index in range(shard_count)]
+    _refuse_strangers(results, set(paths))
+    found = {}
+    for index, path in enumerate(paths):
+        if not path.exists() and not results.record_of(path).exists():
+            continue
+        try:
+            found[index] = check_table(results, path, fingerprint.digest)
+        except ResultsError as error:
+            log.warning("%s: its cells are screened again", error)
+    return found
+
+
+def whole_parts(results: ResultsFolder, digest: str) -> dict[Path, TableRecord]:
+    """
+    Return the parts that are there, in the order of the plan, each with its record.
+
+    Raises:
+        ResultsError: If there is none, or one is not what the run with this *digest* wrote.
+    """
+    return {path: check_table(results, path, digest) for path in part_files(results)}
+
+
+def _refuse_strangers(results: ResultsFolder, expected: Container[Path]) -> None:
+    """Raise ResultsError if something that this run did not write is among the parts."""
+    for path in results.cells.glob("*.parquet"):
+        recorded = path in expected and results.record_of(path).exists()
+        if not recorded and not (path in expected and carries_fingerprint(path)):
+            raise ResultsError(f"{path} is not a part of this run", hint=AWAY_HINT)

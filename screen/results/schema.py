@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CELLS",
-    "CODECS_KEY",
     "DUPLICATES",
     "EVIDENCE_KEY",
     "FINGERPRINT_KEY",
@@ -36,7 +35,6 @@ __all__ = [
 ]
 
 FINGERPRINT_KEY = b"slidescreen.fingerprint"
-CODECS_KEY = b"slidescreen.codecs"
 EVIDENCE_KEY = b"slidescreen.evidence"
 METHODS = {"rogan_gladen": "corrected for the model's errors", "wilson": "Wilson"}
 

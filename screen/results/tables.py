@@ -22,6 +22,7 @@ __all__ = [
     "read_footer",
     "read_table",
     "reading",
+    "table_bytes",
     "write_table",
     "writing",
 ]
@@ -31,9 +32,16 @@ AWAY_HINT = "move it away, or choose another --out"
 
 def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
     """Write a table, whole or not at all, with *metadata* in its schema."""
+    with writing(path), whole_file(path) as scratch:
+        scratch.write_bytes(table_bytes(table, metadata))
+
+
+def table_bytes(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
+    """Return a table as a Parquet file with checksums, and with *metadata* in its schema."""
     marked = table.replace_schema_metadata({**(table.schema.metadata or {}), **metadata})
-    with writing(path), whole_file(path) as scratch, native_file(scratch, "wb") as file:
-        pq.write_table(marked, file, compression="zstd", write_page_checksum=True)
+    buffer = pa.BufferOutputStream()
+    pq.write_table(marked, buffer, compression="zstd", write_page_checksum=True)
+    return bytes(buffer.getvalue())
 
 
 def read_table(path: Path) -> pa.Table:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypedDict
 
 from engines.cells import STATUSES
+from engines.errors import ResultsError
 from engines.uncertainty import probabilities
 from engines.uncertainty.conformal import guaranteed, measured_coverage
 from screen.results.folder import open_results
+from screen.results.parts import whole_parts
 from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustRecord
-from screen.results.tables import write_table
+from screen.results.table_records import AGAIN_HINT, write_recorded
 from screen.summary.duplicates import duplicate_table
 from screen.summary.slides import repeats_by_slide, summary
 
@@ -51,6 +54,7 @@ class Summary(TypedDict):
     """What the tables come to: the fields of ``RunRecord`` of the same names."""
 
     counts: Counts
+    decoded_by: dict[str, int]
     flags: Thresholds
     drift: DriftRecord
     warnings: tuple[str, ...]
@@ -63,16 +67,28 @@ def tell(
     uncertainty: Uncertainty,
     thresholds: Thresholds,
 ) -> Summary:
-    """Write duplicates.parquet and slides.parquet; return what run.json says of them."""
+    """
+    Write duplicates.parquet and slides.parquet; return what run.json says of them.
+
+    Raises:
+        ResultsError: If a part is missing, or is not what it was when it was written.
+    """
+    parts = whole_parts(results, fingerprint.digest).values()
+    rows = sum(part.rows for part in parts)
+    if rows != len(plan):
+        raise ResultsError(
+            f"{results.path} holds {rows:,} cells of the {len(plan):,} of its plan", hint=AGAIN_HINT
+        )
     cells = open_results(results.path)
     duplicates = duplicate_table(cells, plan)
-    write_table(duplicates, results.duplicates, fingerprint.metadata)
+    write_recorded(results, results.duplicates, duplicates, fingerprint)
     told = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
-    write_table(told.slides, results.slides, fingerprint.metadata)
+    write_recorded(results, results.slides, told.slides, fingerprint)
     counts = _counts(told.slides, plan, len(duplicates))
     drift = _drift_record(told.drift, uncertainty.bundle)
     return {
         "counts": counts,
+        "decoded_by": dict(sum((Counter(part.codecs) for part in parts), Counter())),
         "flags": thresholds,
         "drift": drift,
         "warnings": _warnings(counts, drift, uncertainty.bundle),

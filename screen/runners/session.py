@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engines.errors import ResultsError
 from screen.results.run_record import RunRecord, now
-from screen.results.schema import CODECS_KEY, FINGERPRINT_KEY
-from screen.results.tables import AWAY_HINT, read_footer
 from screen.runners.finish import tell
 
 if TYPE_CHECKING:
@@ -21,23 +16,11 @@ if TYPE_CHECKING:
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
     from screen.results.plan import Plan
+    from screen.results.table_records import TableRecord
     from screen.runners.startup_check import Stages
     from screen.summary.flags import Thresholds
 
-__all__ = ["Job", "Part", "committed_parts"]
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A committed shard: how many rows, and which codec decoded how many of them."""
-
-    cells: int
-    codecs: Mapping[str, int]
-
-    @property
-    def bad(self) -> int:
-        """How many cells could not be scored."""
-        return self.cells - sum(self.codecs.values())
+__all__ = ["Job"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,14 +44,14 @@ class Job:
     thresholds: Thresholds
     plan: Plan
     fingerprint: Fingerprint
-    done: Mapping[int, Part]
+    done: Mapping[int, TableRecord]
     stages: Stages | None
     record: RunRecord
 
     @property
     def cells_done(self) -> int:
         """How many cells an earlier start committed."""
-        return sum(part.cells for part in self.done.values())
+        return sum(part.rows for part in self.done.values())
 
     @property
     def bad_done(self) -> int:
@@ -91,9 +74,6 @@ class Job:
         told = replace(self.record, **summary)
         if told != self.record:
             self.results.drop_report()
-        decoded_by: Counter[str] = Counter()
-        for part in committed_parts(self.results, self.plan, self.fingerprint).values():
-            decoded_by.update(part.codecs)
         rates, finished = told.rates, told.finished
         if cells:
             rates, finished = replace(rates, end_to_end=cells / seconds), None
@@ -101,28 +81,7 @@ class Job:
             replace(
                 told,
                 state="done",
-                decoded_by=dict(decoded_by),
                 rates=rates,
                 finished=finished or now(),
             )
         )
-
-
-def committed_parts(
-    results: ResultsFolder, plan: Plan, fingerprint: Fingerprint
-) -> dict[int, Part]:
-    """
-    Find the committed shards.
-
-    Raises:
-        ResultsError: If there is any other table among the parts.
-    """
-    expected = {results.part(index): index for index in range(plan.shard_count)}
-    parts = {}
-    for path in results.cells.glob("*.parquet"):
-        footer = read_footer(path)
-        metadata = footer.metadata or {}
-        if path not in expected or metadata.get(FINGERPRINT_KEY) != fingerprint.digest.encode():
-            raise ResultsError(f"{path} is not a part of this run", hint=AWAY_HINT)
-        parts[expected[path]] = Part(footer.num_rows, json.loads(metadata[CODECS_KEY]))
-    return parts

@@ -9,12 +9,14 @@ from engines.errors import ResultsError
 from engines.hardware.machine import package_versions, this_machine
 from screen.options import RunOptions, Settings, settle
 from screen.results.cell_uncertainty import Uncertainty
+from screen.results.discard import discardable, leftovers
 from screen.results.fingerprint import Fingerprint
+from screen.results.parts import committed_parts
 from screen.results.plan import Plan, plan_source, read_plan
 from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
 from screen.results.tables import writing
 from screen.runners.finish import trust_record
-from screen.runners.session import Job, committed_parts
+from screen.runners.session import Job
 from screen.runners.startup_check import Opener, Stages
 
 if TYPE_CHECKING:
@@ -45,10 +47,10 @@ def begin(
     """
     beginning = Beginning(options, bundle, source, results, progress)
     if options.restart:
-        return beginning.anew(results.discardable())
+        return beginning.anew(discardable(results))
     earlier = results.read_run()
     if earlier is None:
-        return beginning.anew(results.leftovers())
+        return beginning.anew(leftovers(results))
     return beginning.again(earlier)
 
 
@@ -102,12 +104,13 @@ class Beginning:
         plan.require_same_source(self.source)
         where = replace(earlier.source, location=self.source.location)
         earlier = replace(earlier, source=where)
-        done = committed_parts(self.results, plan, fingerprint)
+        done = committed_parts(self.results, plan.shard_count, fingerprint)
         stages = None
         if len(done) < plan.shard_count:
             stages = self._stages_again(plan, settings.again(self.options), earlier)
             earlier = replace(
                 earlier,
+                state="running",
                 choices=stages.settings,
                 parity=stages.parity,
                 decoder=stages.decoder.version,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -13,16 +12,16 @@ import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
 from engines.files import native_file
-from screen.results.folder import ResultsFolder, open_results
-from screen.results.schema import FINGERPRINT_KEY
-from screen.results.tables import read_footer
+from screen.results.parts import whole_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
+    from screen.results.folder import ResultsFolder
     from screen.results.run_record import RunRecord
 
-__all__ = ["AGAIN_HINT", "CellRows", "require_mark"]
+__all__ = ["AGAIN_HINT", "CellRows"]
 
 BATCH_ROWS = 65_536
 AGAIN_HINT = "run the same command again to the end, then make the report"
@@ -51,19 +50,16 @@ class CellRows:
         Raises:
             ResultsError: If a part is damaged or of another run, or some are missing.
         """
-        data = open_results(results.path)
-        parts = tuple(Path(name) for name in data.files)
-        footers = [read_footer(part) for part in parts]
-        for part, footer in zip(parts, footers, strict=True):
-            require_mark(part, footer.metadata, record)
-        starts = np.cumsum([0, *(footer.num_rows for footer in footers)]).tolist()
+        whole = whole_parts(results, record.fingerprint.digest)
+        parts = tuple(whole)
+        starts = np.cumsum([0, *(part.rows for part in whole.values())]).tolist()
         counted = record.counts.cells if record.counts else 0
         if starts[-1] != counted:
             raise ResultsError(
                 f"{results.path} holds {starts[-1]:,} cells, its run.json counts {counted:,}",
                 hint=AGAIN_HINT,
             )
-        return cls(parts, tuple(starts), data.schema)
+        return cls(parts, tuple(starts), _schema(parts[0]))
 
     def __len__(self) -> int:
         """Count the cells."""
@@ -94,16 +90,7 @@ class CellRows:
                     yield batch.take(pa.array(here - first))
 
 
-def require_mark(table: Path, metadata: Any, record: RunRecord) -> None:
-    """
-    Refuse a table of another run.
-
-    Raises:
-        ResultsError: If its mark is not that of run.json.
-    """
-    mark = record.fingerprint.digest.encode()
-    if (metadata or {}).get(FINGERPRINT_KEY) != mark:
-        raise ResultsError(
-            f"{table} does not belong to the run that run.json speaks of",
-            hint="screen again into a new folder; a report of mixed results would mislead",
-        )
+def _schema(part: Path) -> pa.Schema:
+    """Return what every part has for columns."""
+    with native_file(part) as file:
+        return pq.read_schema(file)

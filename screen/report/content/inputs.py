@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 from engines.errors import ResultsError
 from engines.files import native_file
 from engines.sources.labels import open_labels
-from screen.report.content.cell_reader import AGAIN_HINT, CellRows, require_mark
+from screen.report.content.cell_reader import AGAIN_HINT, CellRows
 from screen.report.content.columns import Fields
 from screen.report.content.galleries import choose, read_cells
 from screen.report.content.scan import scan
 from screen.report.content.slide_rows import slide_rows
 from screen.report.page.script_data import CellNotes
-from screen.results.tables import read_footer
+from screen.results.table_records import check_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -113,7 +113,8 @@ def _done_record(results: ResultsFolder) -> RunRecord:
         )
     if record.state != "done" or not results.slides.exists():
         raise ResultsError(f"the run in {results.path} has not ended", hint=AGAIN_HINT)
-    require_mark(results.slides, read_footer(results.slides).metadata, record)
+    check_table(results, results.slides, record.fingerprint.digest)
+    check_table(results, results.duplicates, record.fingerprint.digest)
     return record
 
 
@@ -126,8 +127,6 @@ def _named(paths: Sequence[str], labels: Labels | None, fields: Fields) -> dict[
 
 def _copies(results: ResultsFolder, paths: Sequence[str]) -> dict[str, str]:
     """Return which of *paths* are copies, and of what."""
-    if not results.duplicates.exists():
-        return {}
     wanted = pa.array(paths, pa.string())
     found: dict[str, str] = {}
     with native_file(results.duplicates) as file, pq.ParquetFile(file) as table:

@@ -16,6 +16,7 @@ from PIL import Image
 from engines.errors import ResultsError, SourceError
 from screen.report import ReportOptions, build, write_report
 from screen.report.formatting import LONGEST
+from screen.results.discard import discardable
 from screen.results.folder import ResultsFolder, is_report
 
 HOSTILE = "<script>alert(1)</script>"
@@ -270,7 +271,7 @@ def test_a_file_of_someone_else_is_not_replaced(drawn_cells, tmp_path):
 
     assert (tmp_path / "page.html").read_text() == "mine"
     assert is_report(done.path)
-    assert ResultsFolder(out).report in ResultsFolder(out).discardable()
+    assert ResultsFolder(out).report in discardable(ResultsFolder(out))
 
 
 def test_a_model_of_three_classes_without_a_positive_one(three_classes, tmp_path):

@@ -1,0 +1,147 @@
+"""
+What every table was when it was written: a small JSON file each, in the folder ``parts``.
+
+A table is trusted only while its bytes are those that its record lists. So one that was damaged,
+swapped or copied over another is noticed, whatever Parquet thinks of it. The record is written
+after the table: a kill in between leaves a table without a record, which counts as not written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping  # noqa: TC003  (the hint is evaluated when a record is read)
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engines.errors import ResultsError
+from engines.files import sha256_of_file, whole_file
+from screen.results.json_records import record_from_json, record_to_json
+from screen.results.schema import FINGERPRINT_KEY
+from screen.results.tables import read_footer, reading, table_bytes, writing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+    from screen.results.fingerprint import Fingerprint
+    from screen.results.folder import ResultsFolder
+
+__all__ = ["AGAIN_HINT", "TableRecord", "check_table", "read_record", "write_recorded"]
+
+AGAIN_HINT = "run the same command again: it screens what is damaged or missing once more"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableRecord:
+    """
+    What a table was when it was written.
+
+    Attributes:
+        table: Its path in the results folder, ``/``-separated.
+        fingerprint: Digest of the run that wrote it.
+        sha256: Of its bytes, in hex.
+        size: In bytes.
+        rows: How many.
+        codecs: For a part, how many of its cells each codec decoded; the others are at fault.
+    """
+
+    table: str
+    fingerprint: str
+    sha256: str
+    size: int
+    rows: int
+    codecs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> int:
+        """How many cells of a part were scored."""
+        return sum(self.codecs.values())
+
+    @property
+    def bad(self) -> int:
+        """How many cells of a part could not be scored."""
+        return self.rows - self.scored
+
+
+def write_recorded(
+    results: ResultsFolder,
+    path: Path,
+    table: pa.Table,
+    fingerprint: Fingerprint,
+    codecs: Mapping[str, int] | None = None,
+) -> TableRecord:
+    """
+    Write a table and then its record, each whole or not at all.
+
+    Raises:
+        ResultsError: If the system refuses.
+    """
+    data = table_bytes(table, fingerprint.metadata)
+    with writing(path), whole_file(path) as scratch:
+        scratch.write_bytes(data)
+    record = TableRecord(
+        table=path.relative_to(results.path).as_posix(),
+        fingerprint=fingerprint.digest,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=len(data),
+        rows=len(table),
+        codecs=codecs or {},
+    )
+    beside = results.record_of(path)
+    with writing(beside):
+        beside.parent.mkdir(exist_ok=True)
+        with whole_file(beside) as scratch:
+            scratch.write_text(json.dumps(record_to_json(record), indent=2) + "\n")
+    return record
+
+
+def read_record(results: ResultsFolder, path: Path) -> TableRecord | None:
+    """
+    Return the record of a table, or None if there is none.
+
+    Raises:
+        ResultsError: If it is damaged or is another table's.
+    """
+    beside = results.record_of(path)
+    try:
+        with reading(beside):
+            record = record_from_json(TableRecord, json.loads(beside.read_bytes()))
+    except ResultsError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise ResultsError(f"{beside} is damaged: {error.__cause__}", hint=AGAIN_HINT) from error
+    if record.table != path.relative_to(results.path).as_posix():
+        raise ResultsError(f"{beside} is the record of {record.table}", hint=AGAIN_HINT)
+    return record
+
+
+def check_table(results: ResultsFolder, path: Path, digest: str) -> TableRecord:
+    """
+    Return the record of a table that is what it was when the run with this *digest* wrote it.
+
+    Raises:
+        ResultsError: If it is missing, damaged, of another run, or has no record.
+    """
+    record = read_record(results, path)
+    if record is None:
+        raise ResultsError(f"{path} has no record that vouches for it", hint=AGAIN_HINT)
+    with reading(path):
+        same = path.stat().st_size == record.size and sha256_of_file(path) == record.sha256
+    if record.fingerprint != digest or (not same and _is_of_another_run(path, digest)):
+        raise ResultsError(
+            f"{path} does not belong to the run that run.json speaks of", hint=AGAIN_HINT
+        )
+    if not same:
+        raise ResultsError(f"{path} is damaged, or another file is in its place", hint=AGAIN_HINT)
+    return record
+
+
+def _is_of_another_run(path: Path, digest: str) -> bool:
+    """Whether a table can be read and is marked as another run's."""
+    try:
+        mark = (read_footer(path).metadata or {}).get(FINGERPRINT_KEY)
+    except ResultsError:
+        return False
+    return mark is not None and mark != digest.encode()
