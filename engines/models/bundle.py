@@ -105,6 +105,12 @@ class ModelBundle:
         return names
 
     @property
+    def training_subjects(self) -> frozenset[str]:
+        """The people it was trained on, in capitals, as far as ``data`` names them."""
+        named = self.data.get("training_subjects")
+        return frozenset(str(name).upper() for name in named or ())
+
+    @property
     def weights(self) -> Path:
         """The safetensors file."""
         return self.folder / WEIGHTS

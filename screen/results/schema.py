@@ -121,6 +121,7 @@ SLIDES = (
     Column("fraction_positive_rogan_gladen95_high", DOUBLE, "likewise", CORRECTED_BY),
     Column("flagged", YES, "whether a person should look at the slide first"),
     Column("flags", TEXTS, "why, as codes"),
+    Column("trained_on", YES, "whether named like a person of the training; null if unknown"),
     Column("top_cells", TEXTS, f"the ten most suspicious; {NEEDS_CLASS}", ("path", "prob_<class>")),
 )
 

@@ -16,6 +16,7 @@ from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustR
 from screen.results.table_records import AGAIN_HINT, write_recorded
 from screen.summary.duplicates import duplicate_table
 from screen.summary.slides import repeats_by_slide, summary
+from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
     from typing import Any
@@ -91,7 +92,7 @@ def tell(
         "decoded_by": dict(sum((Counter(part.codecs) for part in parts), Counter())),
         "flags": thresholds,
         "drift": drift,
-        "warnings": _warnings(counts, drift, uncertainty.bundle),
+        "warnings": _warnings(counts, drift, uncertainty.bundle) + _trained_on(told.slides),
     }
 
 
@@ -172,6 +173,12 @@ def _sentence(drift: Drift) -> str:
         f"{OPENINGS[drift.verdict]}: {where}, a cell of this run lies farther out than a held-out "
         f"one in {drift.value:.1%} of comparisons (50% is no drift){ADVICE[drift.verdict]}."
     )
+
+
+def _trained_on(slides: pa.Table) -> tuple[str, ...]:
+    """Say which slides the model may know from training, if there are any."""
+    known = slides.filter(slides["trained_on"])["slide"].to_pylist()
+    return tuple(filter(None, [trained_on_warning(known)]))
 
 
 def _warnings(counts: Counts, drift: DriftRecord, bundle: ModelBundle) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from screen.results.schema import class_columns, slide_schema
 from screen.summary.flags import Thresholds, flags
 from screen.summary.top_cells import TopCells
 from screen.summary.totals import needed, summed, sums
+from screen.summary.trained_on import is_trained_on
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,12 +70,14 @@ def summary(
     thresholds = thresholds or Thresholds()
     totals, top = _totals(cells, uncertainty.bundle, thresholds)
     rates, usual = _rates(uncertainty)
+    subjects = uncertainty.bundle.training_subjects
     rows = []
     for total in totals.to_pylist():
         row = _row(total, uncertainty.bundle, (repeats or {}).get(total["slide"], 0))
         row |= _corrected(total, rates, usual)
         row["flags"] = flags(row, thresholds)
         row["flagged"] = bool(row["flags"])
+        row["trained_on"] = is_trained_on(row["slide"], subjects)
         if uncertainty.bundle.positive is not None:
             row["top_cells"] = top.get(total["slide"], [])
         rows.append(row)

@@ -24,6 +24,11 @@ METHODS = {
     "model as right: read it as a lower bound of the doubt",
 }
 
+TRAINED_ON = (
+    "named like a person whom the model was trained on: if it is the same person, the figures of "
+    "this slide are better than they would be of anyone new"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Share:
@@ -64,6 +69,7 @@ class SlideRow:
         strange: Cells out of distribution; likewise.
         duplicates: Cells that are copies of an earlier file; None in older results.
         flags: Why to look at this slide first.
+        trained_on: Whether it is named like a person whom the model was trained on.
         by_status: Cells that could not be scored, by status.
     """
 
@@ -78,6 +84,7 @@ class SlideRow:
     strange: int | None
     duplicates: int | None
     flags: tuple[str, ...]
+    trained_on: bool
     by_status: Mapping[str, int]
 
     @property
@@ -106,6 +113,7 @@ class SlideRow:
             ("Estimated share", self.share.text if self.share else ""),
             ("Left open by the model", self._of_scored(self.abstained)),
             ("Out of distribution", self._of_scored(self.strange)),
+            ("Trained on", TRAINED_ON if self.trained_on else ""),
             ("Copies of another file", count(self.duplicates or 0) if self.duplicates else ""),
         ]
         return [(term, text) for term, text in pairs if text]
@@ -156,6 +164,7 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
         strange=slide.get("n_out_of_distribution"),
         duplicates=slide.get("n_duplicates"),
         flags=tuple(_flag(code, fields) for code in slide.get("flags") or ()),
+        trained_on=bool(slide.get("trained_on")),
         by_status={status: slide[f"n_{status}"] for status in STATUSES if status != OK},
     )
 

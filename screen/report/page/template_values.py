@@ -12,6 +12,7 @@ from screen.report.content.slide_rows import METHODS, Share, interval_method
 from screen.report.formatting import count, moment, plural, shown
 from screen.report.page.run_facts import run_facts, run_line
 from screen.report.page.wording import Pictures, shown_sentence, tiles, warnings
+from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
     from screen.report.content.accuracy import Judged
@@ -31,10 +32,18 @@ QUALITY_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A figure against labels: what it is called, and its value with an interval."""
+    """
+    A figure against labels.
+
+    Attributes:
+        name: What it is called.
+        text: Its value with an interval.
+        others: The same without slides named like people whom the model was trained on.
+    """
 
     name: str
     text: str
+    others: str
 
 
 def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
@@ -116,6 +125,7 @@ def _judged(material: Material) -> dict[str, Any] | None:
         "foreign": judged.foreign,
         "unscored": judged.unscored,
         "rates": _rates(judged, material),
+        "trained_on": _trained_on(judged, material),
         "classes": list(map(material.fields.words, material.fields.classes)),
         "confusion": judged.confusion.tolist(),
         "slides": _judged_slides(judged, material),
@@ -131,9 +141,21 @@ def _rates(judged: Judged, material: Material) -> list[Rate]:
             ("Sensitivity at the threshold", calls_S22[:, 1, 1], calls_S22[:, 1].sum(axis=1)),
             ("Specificity at the threshold", calls_S22[:, 0, 0], calls_S22[:, 0].sum(axis=1)),
         ]
-    rates = [Rate(name, _rate_text(judged.rate(right, of))) for name, right, of in found]
+    new_S = np.array([not slide.get("trained_on") for slide in material.slides], bool)
+    rates = [
+        Rate(name, _rate_text(judged.rate(right, of)), _rate_text(judged.rate(right, of * new_S)))
+        for name, right, of in found
+    ]
     error = judged.calibration_error()
-    return [*rates, Rate("Expected calibration error", "none" if error is None else f"{error:.3f}")]
+    text = "none" if error is None else f"{error:.3f}"
+    return [*rates, Rate("Expected calibration error", text, "not computed")]
+
+
+def _trained_on(judged: Judged, material: Material) -> str:
+    """Say how many of the labelled slides the model may know from training; empty for none."""
+    labelled = [row for row in material.rows if judged.scored[row.index]]
+    known = [row.name for row in labelled if row.trained_on]
+    return trained_on_warning(known)
 
 
 def _rate_text(rate: tuple[float, float, float] | None) -> str:

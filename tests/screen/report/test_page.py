@@ -212,6 +212,20 @@ def test_labels_add_what_they_tell(reported, drawn_cells, tmp_path):
     assert "labelled leukaemic blast (all)" in page
 
 
+def test_slides_of_people_trained_on_are_marked_and_left_out(reported, drawn_cells, tmp_path):
+    """In the table, on the slide's own page, and beside the figures against labels."""
+    drawn_cells += draw(tmp_path / "cells", [cell("h3/0.png", "h3", p=0.9)])
+    (tmp_path / "labels.csv").write_text("path,label\na/0.png,hem\na/1.png,all\nh3/0.png,all\n")
+
+    page = reported(drawn_cells, labels=str(tmp_path / "labels.csv"), trained_on=("h3",))
+
+    assert page.count('<span class="flag known">trained on</span>') == 1
+    assert "1 slide is named like a person whom the model was trained on (h3)" in page
+    assert "named like a person whom the model was trained on: if it is the same person" in page
+    accuracy = re.search(r"Accuracy of the predicted class.*?</tr>", page, re.DOTALL)[0]
+    assert re.findall(r"[\d.]+%", accuracy) == ["66.7%", "50.0%"]
+
+
 def test_without_labels_there_is_no_word_of_accuracy(reported, drawn_cells):
     """Nor an empty chart."""
     page = reported(drawn_cells)
