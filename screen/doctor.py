@@ -35,7 +35,7 @@ from engines.registry import (
     runtime_row,
 )
 from engines.runtime.base import GPU_BATCH, RuntimeOptions
-from engines.tensorrt.versions import FLAVOUR_NAMES, open_flavour
+from engines.tensorrt.versions import VARIANT_NAMES, open_variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -101,7 +101,7 @@ def examine(model: Path = DEFAULT_BUNDLE) -> Iterator[Check]:
             yield _decoder(decoder, device, needed=needed)
     for row in RUNTIMES:
         yield _runtime(row, model, needed=row.name in (runtime, REFERENCE_RUNTIME))
-    for name in FLAVOUR_NAMES:
+    for name in VARIANT_NAMES:
         yield _builder(name)
 
 
@@ -218,10 +218,10 @@ def _grey_cells(expected: ModelInput) -> Batch:
 def _builder(name: str) -> Check:
     """Load what builds engines."""
     try:
-        here = open_flavour(name)
+        here = open_variant(name)
     except BackendMissingError as error:
         return Check(f"builder {name}", "absent", str(error), error.hint)
-    able = ", ".join(here.flavour.targets)
+    able = ", ".join(here.variant.targets)
     detail = f"for {able}, with no GPU" if able else "for the GPU at hand"
     return Check(f"builder {name}", "ok", f"{name} {here.version}, builds {detail}")
 

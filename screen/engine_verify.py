@@ -23,7 +23,7 @@ from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
 from engines.tensorrt.builder import exported_types
 from engines.tensorrt.inspector import malformed
-from engines.tensorrt.versions import open_flavour
+from engines.tensorrt.versions import open_variant
 from screen.results.plan import plan_source
 
 if TYPE_CHECKING:
@@ -111,16 +111,16 @@ def held_against(
 
 
 def _plan(engine: Engine) -> Finding:
-    """Check the plan's bytes against its record, and its form where the flavour can tell."""
+    """Check the plan's bytes against its record, and its form where the variant can tell."""
     if (fault := engine.fault) is not None:
         return Finding("plan", "failed", fault)
     size = f"{engine.record['plan']['bytes'] / 1e6:.1f} MB, SHA-256 as recorded"
     try:
-        installed = open_flavour(engine.key.flavour)
+        installed = open_variant(engine.key.variant)
     except BackendMissingError as error:
         return Finding("plan", "ok", f"{size}; its form was not checked: {error}")
     if malformed(installed, engine.path.read_bytes()):
-        return Finding("plan", "failed", f"{engine.key.flavour} says that it is malformed")
+        return Finding("plan", "failed", f"{engine.key.variant} says that it is malformed")
     return Finding("plan", "ok", size)
 
 
@@ -160,7 +160,7 @@ def _scores(engine: Engine, bundle: ModelBundle, batches: Sequence[Batch]) -> Fi
     """Run the plan itself against FP32 PyTorch, where a GPU can."""
     from engines.runtime.tensorrt import open_engine
 
-    found = obstacle(runtime_row(engine.key.flavour))
+    found = obstacle(runtime_row(engine.key.variant))
     if found is not None:
         return Finding("scores", "not checked", f"the plan itself was not run: {found.reason}")
     key = engine.key

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from engines.models.serving_graph import serving_graph
-from engines.tensorrt.versions import FLAVOURS, Installed
+from engines.tensorrt.versions import VARIANTS, Installed
 
 GOOD, BAD = b"a plan", b"not a plan"
 TYPES = {"logits": "FLOAT", "features": "HALF", "evidence": "HALF"}
@@ -23,7 +23,7 @@ class Logger:
 
 
 def installed(bundle, precision):
-    """Return a flavour whose plans compute what *bundle* means."""
+    """Return a variant whose plans compute what *bundle* means."""
     graph = serving_graph(bundle, precision=precision)
 
     class Runtime:
@@ -38,8 +38,8 @@ def installed(bundle, precision):
         ILogger=Logger,
         DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
     )
-    flavour = next(flavour for flavour in FLAVOURS if flavour.name == "tensorrt-rtx")
-    return Installed(flavour, Hashable(trt), "1.2.3")
+    variant = next(variant for variant in VARIANTS if variant.name == "tensorrt-rtx")
+    return Installed(variant, Hashable(trt), "1.2.3")
 
 
 class Hashable:

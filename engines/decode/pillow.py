@@ -20,7 +20,6 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from engines.decode.base import DecodeError
-from engines.decode.cpu import HostDecoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -91,6 +90,8 @@ class PillowCodec:
 
 def open_decoder(read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
     """Open Pillow as a decoder, on the processor."""
+    from engines.decode.cpu import HostDecoder  # loads torch, which the codec alone does not need
+
     return HostDecoder(PillowCodec, read, expected, options)
 
 

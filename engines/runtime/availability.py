@@ -5,7 +5,7 @@ from __future__ import annotations
 from engines.errors import BackendMissingError
 from engines.hardware.gpu import this_device
 from engines.registry import Choice, Obstacle
-from engines.tensorrt.versions import open_flavour
+from engines.tensorrt.versions import open_variant
 
 __all__ = ["gpu_precisions", "tensorrt_obstacle"]
 
@@ -13,9 +13,9 @@ BFLOAT16_CAPABILITY = 8  # Ampere and newer compute in it
 
 
 def tensorrt_obstacle(name: str) -> Obstacle | None:
-    """Return what keeps *name*, a flavour of TensorRT, from running on the GPU at hand, or None."""
+    """Return what keeps *name*, a variant of TensorRT, from running on the GPU at hand, or None."""
     try:
-        targets = open_flavour(name).flavour.targets
+        targets = open_variant(name).variant.targets
     except BackendMissingError as error:
         return Obstacle(str(error), error.hint)
     device = this_device()

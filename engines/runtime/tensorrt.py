@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,7 +15,7 @@ from engines.runtime.gpu_slots import Bound, DeviceRuntime
 from engines.tensorrt.engine_cache import EngineOptions, discard, engine_for
 from engines.tensorrt.inspector import loaded_plan
 from engines.tensorrt.logger import errors_of
-from engines.tensorrt.versions import open_flavour
+from engines.tensorrt.versions import open_variant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,8 +30,23 @@ if TYPE_CHECKING:
 __all__ = ["TensorRTRuntime", "open_cached", "open_engine", "open_tensorrt", "open_tensorrt_rtx"]
 
 INPUT = "pixels"
-Loaded: TypeAlias = "tuple[Engine, Any]"  # and its plan, deserialised
 TYPES = {"FLOAT": torch.float32, "HALF": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedEngine:
+    """
+    An engine that TensorRT has loaded.
+
+    Attributes:
+        installed: The variant that loaded it.
+        engine: Where it came from, with its record.
+        plan: TensorRT's ``ICudaEngine``.
+    """
+
+    installed: Installed
+    engine: Engine
+    plan: Any
 
 
 class TensorRTRuntime(DeviceRuntime):
@@ -40,15 +56,13 @@ class TensorRTRuntime(DeviceRuntime):
     Each slot has an execution context, and so activations, of its own.
     """
 
-    def __init__(
-        self, bundle: ModelBundle, options: RuntimeOptions, installed: Installed, loaded: Loaded
-    ) -> None:
+    def __init__(self, bundle: ModelBundle, options: RuntimeOptions, loaded: LoadedEngine) -> None:
         """Tie a context to each slot."""
-        engine, self._plan = loaded
-        self._installed = installed
-        self.name = installed.flavour.name
-        version = f"{self.name} {installed.version}"
-        self.version = with_exceptions(version, engine.record["keep_fp32"])
+        self._plan = loaded.plan
+        self._installed = loaded.installed
+        self.name = loaded.installed.variant.name
+        version = f"{self.name} {loaded.installed.version}"
+        self.version = with_exceptions(version, loaded.engine.record["keep_fp32"])
         super().__init__(bundle, options, self._bound)
 
     def _bound(self, pixels: torch.Tensor, stream: Stream) -> Bound:
@@ -81,23 +95,23 @@ def open_cached(
     progress: BuildProgress | None = None,
 ) -> TensorRTRuntime:
     """
-    Open a flavour of TensorRT with the engine of the cache, which is built on first use.
+    Open a variant of TensorRT with the engine of the cache, which is built on first use.
 
     One that does not load is discarded and built anew, once.
 
     Raises:
         EngineBuildError: If that one does not load either.
     """
-    installed = open_flavour(name)
-    wanted = EngineOptions(precision=options.precision, batch=options.batch, flavour=name)
+    installed = open_variant(name)
+    wanted = EngineOptions(precision=options.precision, batch=options.batch, variant=name)
     engine = engine_for(bundle, wanted, sample=sample, progress=progress)
     try:
-        loaded = engine, _deserialised(engine, installed)
+        loaded = _loaded(engine, installed)
     except EngineBuildError as error:
         discard(engine, str(error))
         engine = engine_for(bundle, wanted, sample=sample, progress=progress)
-        loaded = engine, _deserialised(engine, installed)
-    return TensorRTRuntime(bundle, options, installed, loaded)
+        loaded = _loaded(engine, installed)
+    return TensorRTRuntime(bundle, options, loaded)
 
 
 open_tensorrt = partial(open_cached, "tensorrt")
@@ -106,14 +120,15 @@ open_tensorrt_rtx = partial(open_cached, "tensorrt-rtx")
 
 def open_engine(engine: Engine, bundle: ModelBundle, options: RuntimeOptions) -> TensorRTRuntime:
     """Open exactly this engine, or raise EngineBuildError."""
-    installed = open_flavour(engine.key.flavour)
-    return TensorRTRuntime(bundle, options, installed, (engine, _deserialised(engine, installed)))
+    installed = open_variant(engine.key.variant)
+    return TensorRTRuntime(bundle, options, _loaded(engine, installed))
 
 
-def _deserialised(engine: Engine, installed: Installed) -> Any:
-    """Load a plan."""
+def _loaded(engine: Engine, installed: Installed) -> LoadedEngine:
+    """Load an engine's plan, or raise EngineBuildError."""
     with errors_of(installed) as logger:
-        return loaded_plan(installed.trt, logger, engine.path.read_bytes())
+        plan = loaded_plan(installed.trt, logger, engine.path.read_bytes())
+    return LoadedEngine(installed, engine, plan)
 
 
 def _runtime_config(installed: Installed, plan: Any) -> Any:

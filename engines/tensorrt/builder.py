@@ -1,5 +1,5 @@
 """
-ONNX -> TensorRT plan: one path for every flavour, strongly typed, one static batch shape.
+ONNX -> TensorRT plan: one path for every variant, strongly typed, one static batch shape.
 
 Types are read back from the parsed network before anything is built, and from the plan itself
 where a GPU can load it (``engines.inspect``): a plan that is quietly float32 is an error.
@@ -19,6 +19,7 @@ import onnx
 from engines.errors import EngineBuildError
 from engines.models.onnx_export import OUTPUTS, TYPES_KEY
 from engines.tensorrt.logger import errors_of, progress_monitor
+from engines.tensorrt.versions import OTHER_RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,7 +27,15 @@ if TYPE_CHECKING:
 
     from engines.tensorrt.versions import Installed
 
-__all__ = ["RECIPE", "Plan", "PlanOptions", "Types", "build_plan", "exported_types", "parsed_types"]
+__all__ = [
+    "RECIPE",
+    "BuildOptions",
+    "SerializedEngine",
+    "Types",
+    "build_engine",
+    "exported_types",
+    "parsed_types",
+]
 
 RECIPE = 1  # part of an engine's key: raise it when the settings below change
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
@@ -35,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanOptions:
+class BuildOptions:
     """
     What a plan is built for.
 
@@ -77,14 +86,14 @@ class Types:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class SerializedEngine:
     """
-    A built plan.
+    A built engine, as TensorRT serializes it: a plan.
 
     Attributes:
         serialized: Its bytes.
         types: What the parsed network computes in.
-        timings: The timing cache after the build, empty where the flavour keeps none.
+        timings: The timing cache after the build, empty where the variant keeps none.
         seconds: How long the build took.
     """
 
@@ -94,20 +103,20 @@ class Plan:
     seconds: float
 
 
-def build_plan(
+def build_engine(
     model: Path,
     installed: Installed,
-    options: PlanOptions,
+    options: BuildOptions,
     *,
     timings: bytes = b"",
     progress: Callable[[float, str], None] | None = None,
-) -> Plan:
+) -> SerializedEngine:
     """
     Build a plan from an ONNX file of ours.
 
     Args:
         model: As ``engines.models.onnx_export.onnx_from_bundle`` wrote it; its types are obeyed.
-        installed: The flavour that builds.
+        installed: The variant that builds.
         options: For what.
         timings: An earlier build's timing cache; one that does not fit is ignored.
         progress: Called with the share done, rising from 0 to 1, and what is being done.
@@ -131,7 +140,7 @@ def build_plan(
             serialized = builder.build_serialized_network(network, config)
         if serialized is None:
             raise RuntimeError("no plan came out")
-        return Plan(
+        return SerializedEngine(
             serialized=bytes(serialized),
             types=types,
             timings=bytes(cache.serialize()) if cache is not None else b"",
@@ -160,7 +169,7 @@ def parsed_types(trt: Any, network: Any) -> Types:
 
 def _creation_flags(installed: Installed) -> int:
     """Ask for strong typing where it is not the only way."""
-    if not installed.flavour.typing_flag:
+    if not installed.variant.typing_flag:
         return 0
     return 1 << int(installed.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
@@ -176,7 +185,7 @@ def _parse(trt: Any, network: Any, logger: Any, model: Path) -> None:
         raise EngineBuildError(
             f"TensorRT has no operator {', '.join(operators)}, which this model needs: "
             f"{faults[0].desc()}",
-            hint="use --runtime torch-cuda or openvino for this model",
+            hint=f"use --runtime {' or '.join(OTHER_RUNTIMES[:2])} for this model",
         )
     what = faults[0].desc() if faults else "no reason given"
     raise EngineBuildError(
@@ -210,7 +219,7 @@ def _check_types(types: Types, model: Path) -> None:
         raise EngineBuildError(f"the parsed network has outputs {types.outputs}, not {OUTPUTS}")
 
 
-def _config(installed: Installed, builder: Any, network: Any, options: PlanOptions) -> Any:
+def _config(installed: Installed, builder: Any, network: Any, options: BuildOptions) -> Any:
     """Ask for one static shape, float32 that is float32, and a plan that can be inspected."""
     trt = installed.trt
     config = builder.create_builder_config()
@@ -220,7 +229,7 @@ def _config(installed: Installed, builder: Any, network: Any, options: PlanOptio
     config.add_optimization_profile(profile)
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa: not what fp32 promises
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
-    if installed.flavour.targets:
+    if installed.variant.targets:
         _set_targets(trt, config, options.targets)
     return config
 
@@ -235,7 +244,7 @@ def _set_targets(trt: Any, config: Any, targets: Sequence[str]) -> None:
 
 def _attach_timings(installed: Installed, config: Any, timings: bytes) -> Any:
     """Reuse an earlier build's timings, or start to collect them; None where none are kept."""
-    if not installed.flavour.timing_cache:
+    if not installed.variant.timing_cache:
         return None
     for blob in (timings, b""):
         cache = config.create_timing_cache(blob)

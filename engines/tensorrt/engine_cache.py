@@ -19,7 +19,8 @@ from engines.files import sha256_of_file, whole_file
 from engines.hardware.gpu import this_device
 from engines.mixed_precision.policy import settled
 from engines.models.onnx_export import GRAPH_VERSION, onnx_from_bundle
-from engines.tensorrt.builder import RECIPE, PlanOptions, build_plan
+from engines.runtime.base import GPU_BATCH
+from engines.tensorrt.builder import RECIPE, BuildOptions, build_engine
 from engines.tensorrt.engine_store import (
     Engine,
     EngineKey,
@@ -30,7 +31,7 @@ from engines.tensorrt.engine_store import (
     write_engine,
 )
 from engines.tensorrt.inspector import check_inspected, inspected_types
-from engines.tensorrt.versions import choose_flavour
+from engines.tensorrt.versions import VARIANT_NAMES, choose_variant
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,12 +41,10 @@ if TYPE_CHECKING:
     from engines.hardware.gpu import Device
     from engines.mixed_precision.policy import Mixed
     from engines.models.bundle import ModelBundle
-    from engines.tensorrt.builder import Plan
-    from engines.tensorrt.versions import Flavour, Installed
+    from engines.tensorrt.builder import SerializedEngine
+    from engines.tensorrt.versions import Installed, Variant
 
-__all__ = ["DEFAULT_BATCH", "Engine", "EngineKey", "EngineOptions", "discard", "engine_for"]
-
-DEFAULT_BATCH = 256
+__all__ = ["Engine", "EngineKey", "EngineOptions", "discard", "engine_for"]
 
 log = logging.getLogger(__name__)
 
@@ -58,16 +57,16 @@ class EngineOptions:
     Attributes:
         precision: ``fp16``, ``bf16`` or ``fp32``.
         batch: Cells per inference.
-        flavour: Of TensorRT, or ``auto``.
+        variant: Of TensorRT, or ``auto``.
         targets: Build ahead of time for these GPUs (``sm_86``); none: for the GPU at hand, or
-            for all that the flavour knows where there is none.
+            for all that the variant knows where there is none.
         keep_fp32: Modules that stay in float32 in a half engine; None: those that
             ``engines.mixed_precision.policy`` has found, or finds on the sample.
     """
 
     precision: str = "fp16"
-    batch: int = DEFAULT_BATCH
-    flavour: str = "auto"
+    batch: int = GPU_BATCH
+    variant: str = "auto"
     targets: tuple[str, ...] = ()
     keep_fp32: tuple[str, ...] | None = None
 
@@ -104,7 +103,7 @@ def engine_for(
         say: Takes one line about each thing that a user would want to know: why it is built.
 
     Raises:
-        BackendMissingError: If no flavour of TensorRT will do.
+        BackendMissingError: If no variant of TensorRT will do.
         EngineBuildError: If the build fails.
     """
     wanted = _wanted(bundle, options, settled(bundle, options.precision, sample, say=say))
@@ -126,10 +125,10 @@ def discard(engine: Engine, why: str, say: Callable[[str], None] = log.info) -> 
 
 
 def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) -> _Wanted:
-    """Settle flavour and place, export the model, and make the key."""
+    """Settle variant and place, export the model, and make the key."""
     device = this_device()
-    installed = choose_flavour(options.flavour, device, ahead_of_time=bool(options.targets)).value
-    targets = _targets(installed.flavour, options.targets, device)
+    installed = choose_variant(options.variant, device, ahead_of_time=bool(options.targets)).value
+    targets = _targets(installed.variant, options.targets, device)
     keep_fp32 = options.keep_fp32
     if keep_fp32 is None:
         keep_fp32 = mixed.keep_fp32 if mixed else ()
@@ -142,8 +141,8 @@ def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) ->
         recipe=RECIPE,
         precision=options.precision,
         batch=options.batch,
-        flavour=installed.flavour.name,
-        flavour_version=installed.version,
+        variant=installed.variant.name,
+        variant_version=installed.version,
         gpu=here.name if here else None,
         compute_capability=here.compute_capability if here else None,
         driver=here.driver if here else None,
@@ -152,16 +151,17 @@ def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) ->
     return _Wanted(bundle, mixed, keep_fp32, key, model, installed, device)
 
 
-def _targets(flavour: Flavour, asked: tuple[str, ...], device: Device | None) -> tuple[str, ...]:
+def _targets(variant: Variant, asked: tuple[str, ...], device: Device | None) -> tuple[str, ...]:
     """Order the GPUs to build for; with none asked for and none here, all that there can be."""
-    if unknown := sorted(set(asked) - set(flavour.targets)):
-        able = f"it can for {', '.join(flavour.targets)}" if flavour.targets else "it never can"
+    if unknown := sorted(set(asked) - set(variant.targets)):
+        able = f"it can for {', '.join(variant.targets)}" if variant.targets else "it never can"
         raise EngineBuildError(
-            f"{flavour.name} cannot build ahead of time for {', '.join(unknown)}: {able}",
-            hint="leave --for out on the machine with that GPU, and use --flavour tensorrt there",
+            f"{variant.name} cannot build ahead of time for {', '.join(unknown)}: {able}",
+            hint="leave --for out on the machine with that GPU, and use "
+            f"--runtime {VARIANT_NAMES[0]} there",
         )
-    wanted = asked or (flavour.targets if device is None else ())
-    return tuple(target for target in flavour.targets if target in wanted)
+    wanted = asked or (variant.targets if device is None else ())
+    return tuple(target for target in variant.targets if target in wanted)
 
 
 def _ahead_of_time(wanted: _Wanted) -> Engine | None:
@@ -205,32 +205,32 @@ def _nearest(key: EngineKey) -> str:
 def _built(wanted: _Wanted, progress: Callable[[float, str], None] | None) -> Engine:
     """Build, keep the timings, read the plan back if it can be, and write plan and record."""
     timings = _timings_path(wanted.key)
-    plan = build_plan(
+    built = build_engine(
         wanted.model,
         wanted.installed,
-        PlanOptions(batch=wanted.key.batch, targets=wanted.key.targets),
+        BuildOptions(batch=wanted.key.batch, targets=wanted.key.targets),
         timings=timings.read_bytes() if timings.exists() else b"",
         progress=progress,
     )
-    if plan.timings:
+    if built.timings:
         with whole_file(timings) as scratch:
-            scratch.write_bytes(plan.timings)
-    return write_engine(wanted.key, plan.serialized, _facts(wanted, plan))
+            scratch.write_bytes(built.timings)
+    return write_engine(wanted.key, built.serialized, _facts(wanted, built))
 
 
-def _facts(wanted: _Wanted, plan: Plan) -> dict[str, Any]:
+def _facts(wanted: _Wanted, built: SerializedEngine) -> dict[str, Any]:
     """Say of a plan what its key does not."""
     device, inspected = wanted.device, None
     if device is not None and (not wanted.key.targets or device.target in wanted.key.targets):
-        inspected = inspected_types(wanted.installed, plan.serialized)
-        check_inspected(inspected, plan.types.convolutions)
+        inspected = inspected_types(wanted.installed, built.serialized)
+        check_inspected(inspected, built.types.convolutions)
     return {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seconds": round(plan.seconds, 3),
+        "seconds": round(built.seconds, 3),
         "bundle": {"sha256": wanted.bundle.sha256, "architecture": wanted.bundle.architecture},
         "keep_fp32": list(wanted.keep_fp32),
         "mixed": asdict(wanted.mixed) if wanted.mixed else None,
-        "types": {**asdict(plan.types), "half_share": round(plan.types.half_share, 4)},
+        "types": {**asdict(built.types), "half_share": round(built.types.half_share, 4)},
         "inspected": inspected,
     }
 
@@ -261,5 +261,5 @@ def _locked(key: EngineKey, say: Callable[[str], None]) -> Iterator[None]:
 def _label(key: EngineKey) -> str:
     """Name an engine for a person."""
     return (
-        f"{key.precision}, batch {key.batch}, {key.flavour} {key.flavour_version}, {key.made_for}"
+        f"{key.precision}, batch {key.batch}, {key.variant} {key.variant_version}, {key.made_for}"
     )

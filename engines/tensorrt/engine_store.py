@@ -49,8 +49,8 @@ class EngineKey:
         recipe: Of the builder's settings.
         precision: ``fp16``, ``bf16`` or ``fp32``.
         batch: Cells per inference.
-        flavour: Of TensorRT.
-        flavour_version: The package's.
+        variant: Of TensorRT.
+        variant_version: The package's.
         gpu: Name of the GPU built on; None ahead of time.
         compute_capability: Likewise.
         driver: Likewise.
@@ -63,8 +63,8 @@ class EngineKey:
     recipe: int
     precision: str
     batch: int
-    flavour: str
-    flavour_version: str
+    variant: str
+    variant_version: str
     gpu: str | None = None
     compute_capability: str | None = None
     driver: str | None = None

@@ -47,7 +47,7 @@ def loaded_plan(trt: Any, logger: Any, plan: bytes) -> Any:
 
 
 def malformed(installed: Installed, plan: bytes) -> bool:
-    """Tell whether a flavour that can judge a plan without its GPU finds it no plan at all."""
+    """Tell whether a variant that can judge a plan without its GPU finds it no plan at all."""
     trt = installed.trt
     with errors_of(installed) as logger:
         judge = getattr(trt.Runtime(logger), "get_engine_validity", None)
@@ -62,7 +62,7 @@ def types_from_report(report: str) -> dict[str, dict[str, int]]:
     Count layers and convolutions of an inspector's JSON by precision.
 
     A layer's precision is the narrowest of the types it reads: a convolution that reads half
-    computes in half, whatever a cast fused behind it gives. Layers without types (a flavour that
+    computes in half, whatever a cast fused behind it gives. Layers without types (a variant that
     compiles on the device reports none) are not counted.
     """
     layers: Counter[str] = Counter()

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from engines.errors import EngineBuildError
 from engines.hardware.gpu import has_driver
+from engines.registry import CPU, runtimes_on
+from engines.tensorrt.versions import OTHER_RUNTIMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Phases", "error_from_messages", "errors_of", "logger_of", "progress_monitor"]
 
+WITHOUT_GPU = runtimes_on(CPU)[0]
 NO_GPU = r"cudaError 100|no CUDA-capable device|CUDA initialization failure with error: 100"
 DRIVER = r"cudaError 35|driver version is insufficient|CUDA initialization failure with error: 35"
 MEMORY = r"[Oo]ut ?[Oo]f ?[Mm]emory|cudaError 2\b|could not allocate|insufficient memory"
@@ -33,7 +36,7 @@ log = logging.getLogger(__name__)
 @lru_cache
 def logger_of(trt: Any) -> Any:
     """
-    Return the one logger of a flavour's module.
+    Return the one logger of a variant's module.
 
     TensorRT keeps the first logger it is given for the whole process, so there is one. What it
     logs goes to Python's logging; errors are kept besides, in ``errors``.
@@ -58,7 +61,7 @@ def logger_of(trt: Any) -> Any:
 
 @contextmanager
 def errors_of(installed: Installed) -> Iterator[Any]:
-    """Give the flavour's logger; raise our error where TensorRT fails inside the block."""
+    """Give the variant's logger; raise our error where TensorRT fails inside the block."""
     logger = logger_of(installed.trt)
     logger.errors.clear()
     try:
@@ -69,10 +72,10 @@ def errors_of(installed: Installed) -> Iterator[Any]:
 
 def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuildError:
     """Turn what TensorRT said into what happened and what to do."""
-    name, said = installed.flavour.name, "; ".join(messages)
+    name, said = installed.variant.name, "; ".join(messages)
     known = (
         (DRIVER, _driver_fault(), _driver_hint(installed)),
-        (NO_GPU, "there is no NVIDIA GPU here", "use --runtime openvino"),
+        (NO_GPU, "there is no NVIDIA GPU here", f"use --runtime {WITHOUT_GPU}"),
         (MEMORY, "the GPU's memory is too small for this", "use a smaller --batch-size"),
         (GPU, "the GPU is not supported for this model", _gpu_hint(installed)),
     )
@@ -83,7 +86,7 @@ def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuil
             )
     return EngineBuildError(
         f"{name} cannot build or load this plan: {said}",
-        hint="use --precision fp32, or --runtime openvino",
+        hint=f"use --precision fp32, or --runtime {WITHOUT_GPU}",
     )
 
 
@@ -99,16 +102,16 @@ def _driver_fault() -> str:
 
 def _driver_hint(installed: Installed) -> str:
     """Say how to get on without a driver, where that is possible."""
-    if installed.flavour.targets:
+    if installed.variant.targets:
         return "install or update NVIDIA's driver, or build ahead of time with --for sm_89"
-    return "install or update NVIDIA's driver, or use --runtime openvino"
+    return f"install or update NVIDIA's driver, or use --runtime {WITHOUT_GPU}"
 
 
 def _gpu_hint(installed: Installed) -> str:
     """Say which GPUs it takes."""
-    if installed.flavour.targets:
-        return f"it takes {', '.join(installed.flavour.targets)}; others need --flavour tensorrt"
-    return "use --runtime torch-cuda"
+    if installed.variant.targets:
+        return f"it takes {', '.join(installed.variant.targets)}; others need another --runtime"
+    return f"use --runtime {OTHER_RUNTIMES[0]}"
 
 
 @contextmanager
@@ -126,7 +129,7 @@ def progress_monitor(trt: Any, progress: Callable[[float, str], None] | None) ->
 
 @lru_cache
 def _monitor_class(trt: Any) -> Any:
-    """Derive a monitor from a flavour's base class; it only hands on."""
+    """Derive a monitor from a variant's base class; it only hands on."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         """Called from any thread of TensorRT's."""

@@ -8,29 +8,30 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import BackendMissingError
-from engines.registry import Choice
+from engines.registry import Choice, runtime_names
 
 if TYPE_CHECKING:
     from engines.hardware.gpu import Device
 
 __all__ = [
-    "FLAVOURS",
-    "FLAVOUR_NAMES",
-    "Flavour",
+    "OTHER_RUNTIMES",
+    "VARIANTS",
+    "VARIANT_NAMES",
     "Installed",
-    "choose_flavour",
-    "installed_flavours",
-    "open_flavour",
+    "Variant",
+    "choose_variant",
+    "installed_variants",
+    "open_variant",
 ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flavour:
+class Variant:
     """
     A package that builds and runs plans, in a range of versions that behave alike.
 
     Attributes:
-        name: As asked for with ``--flavour``.
+        name: As asked for with ``--runtime``.
         module: What is imported.
         extra: Of slidescreen's own package: it brings this one along.
         first: The first version of the range, inclusive.
@@ -50,8 +51,8 @@ class Flavour:
     targets: tuple[str, ...] = ()
 
 
-FLAVOURS = (
-    Flavour(
+VARIANTS = (
+    Variant(
         name="tensorrt",
         module="tensorrt",
         extra="tensorrt",
@@ -59,8 +60,8 @@ FLAVOURS = (
         below=(11, 0),
         typing_flag=True,
     ),
-    Flavour(name="tensorrt", module="tensorrt", extra="tensorrt", first=(11, 0), below=(12, 0)),
-    Flavour(
+    Variant(name="tensorrt", module="tensorrt", extra="tensorrt", first=(11, 0), below=(12, 0)),
+    Variant(
         name="tensorrt-rtx",
         module="tensorrt_rtx",
         extra="rtx",
@@ -69,7 +70,7 @@ FLAVOURS = (
         timing_cache=False,
         targets=("sm_80", "sm_86", "sm_89", "sm_120"),
     ),
-    Flavour(
+    Variant(
         name="tensorrt-rtx",
         module="tensorrt_rtx",
         extra="rtx",
@@ -79,30 +80,31 @@ FLAVOURS = (
         targets=("sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),  # on sm_75, no float32 products
     ),
 )
-FLAVOUR_NAMES = tuple(dict.fromkeys(flavour.name for flavour in FLAVOURS))
+VARIANT_NAMES = tuple(dict.fromkeys(variant.name for variant in VARIANTS))
+OTHER_RUNTIMES = tuple(name for name in runtime_names() if name not in VARIANT_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A flavour that is here: its row of the table, its module, its version."""
+    """A variant that is here: its row of the table, its module, its version."""
 
-    flavour: Flavour
+    variant: Variant
     trt: Any
     version: str
 
 
-def open_flavour(name: str) -> Installed:
+def open_variant(name: str) -> Installed:
     """
-    Import a flavour.
+    Import a variant.
 
     Raises:
         BackendMissingError: If its package is absent, does not load, or has a version that is in
             no row of the table.
     """
-    rows = [flavour for flavour in FLAVOURS if flavour.name == name]
+    rows = [variant for variant in VARIANTS if variant.name == name]
     if not rows:
         raise BackendMissingError(
-            f"there is no flavour {name!r} of TensorRT", hint=f"choose {' or '.join(FLAVOUR_NAMES)}"
+            f"there is no variant {name!r} of TensorRT", hint=f"choose {' or '.join(VARIANT_NAMES)}"
         )
     hint = f"pip install slidescreen[{rows[0].extra}]"
     if find_spec(rows[0].module) is None:
@@ -126,25 +128,25 @@ def open_flavour(name: str) -> Installed:
     )
 
 
-def installed_flavours() -> list[Installed]:
-    """Return the flavours that load here, in the order of preference."""
+def installed_variants() -> list[Installed]:
+    """Return the variants that load here, in the order of preference."""
     found = []
-    for name in FLAVOUR_NAMES:
+    for name in VARIANT_NAMES:
         try:
-            found.append(open_flavour(name))
+            found.append(open_variant(name))
         except BackendMissingError:
             continue
     return found
 
 
-def choose_flavour(
+def choose_variant(
     asked: str = "auto", device: Device | None = None, *, ahead_of_time: bool = False
 ) -> Choice[Installed]:
     """
-    Pick a flavour for this GPU, or one that builds without.
+    Pick a variant for this GPU, or one that builds without.
 
     Args:
-        asked: A flavour's name, or ``auto``.
+        asked: A variant's name, or ``auto``.
         device: The GPU at hand, if there is one.
         ahead_of_time: Whether the plan is for other GPUs than this.
 
@@ -152,12 +154,12 @@ def choose_flavour(
         BackendMissingError: If the one asked for is absent, or none of those here will do.
     """
     if asked != "auto":
-        return Choice(open_flavour(asked), "asked for")
-    for here in installed_flavours():
+        return Choice(open_variant(asked), "asked for")
+    for here in installed_variants():
         if device is None or ahead_of_time:
-            if here.flavour.targets:
+            if here.variant.targets:
                 return Choice(here, "it builds ahead of time")
-        elif not here.flavour.targets or device.target in here.flavour.targets:
+        elif not here.variant.targets or device.target in here.variant.targets:
             return Choice(here, f"it is installed and takes {device.target}")
     raise _none_fits(device, ahead_of_time=ahead_of_time)
 
@@ -167,9 +169,9 @@ def _none_fits(device: Device | None, *, ahead_of_time: bool) -> BackendMissingE
     if device is None or ahead_of_time:
         return BackendMissingError(
             "building an engine without its GPU needs the package tensorrt_rtx",
-            hint="pip install slidescreen[rtx]",
+            hint=f"pip install slidescreen[{VARIANTS[-1].extra}]",
         )
     return BackendMissingError(
-        f"no flavour of TensorRT that takes this GPU ({device.name}, {device.target}) is installed",
-        hint="pip install slidescreen[tensorrt]",
+        f"no variant of TensorRT that takes this GPU ({device.name}, {device.target}) is installed",
+        hint=f"pip install slidescreen[{VARIANTS[0].extra}]",
     )

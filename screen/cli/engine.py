@@ -15,7 +15,7 @@ from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO
 from engines.runtime.base import PRECISIONS
 from engines.sources.names import printable
-from engines.tensorrt.versions import FLAVOUR_NAMES
+from engines.tensorrt.versions import VARIANT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,8 +59,9 @@ def engine() -> None:
     help="Cells per inference: the one batch size that the engine takes.",
 )
 @click.option(
-    "--flavour",
-    type=click.Choice([AUTO, *FLAVOUR_NAMES]),
+    "--runtime",
+    "variant",
+    type=click.Choice([AUTO, *VARIANT_NAMES]),
     default="auto",
     show_default=True,
     help="Which package builds.",

@@ -23,7 +23,7 @@ MARKS = {"ok": "ok", "failed": "FAILED", "not checked": "--"}
 def list_table(engines: Sequence[Engine]) -> Table:
     """Draw a row for each engine."""
     table = Table(header_style="bold")
-    for name in ("key", "precision", "batch", "flavour", "made for", "model", "size", "half"):
+    for name in ("key", "precision", "batch", "variant", "made for", "model", "size", "half"):
         right = name in ("batch", "size", "half")
         whole = name in ("key", "precision", "size")
         table.add_column(name, justify="right" if right else "left", no_wrap=whole, overflow="fold")
@@ -57,7 +57,7 @@ def _row(one: Engine) -> tuple[str, ...]:
         key.short,
         key.precision,
         str(key.batch),
-        f"{key.flavour} {key.flavour_version}",
+        f"{key.variant} {key.variant_version}",
         key.made_for,
         f"{one.record['bundle']['architecture']} {one.record['bundle']['sha256'][:12]}",
         f"{one.record['plan']['bytes'] / 1e6:.1f} MB",
@@ -68,9 +68,9 @@ def _row(one: Engine) -> tuple[str, ...]:
 def engine_line(one: Engine) -> str:
     """Say which engine in a line."""
     kept = ", ".join(one.record["keep_fp32"]) or "nothing"
-    key, precision, batch, flavour, made_for, model, size, half = _row(one)
+    key, precision, batch, variant, made_for, model, size, half = _row(one)
     return printable(
-        f"{key}: {model}, {precision}, batch {batch}, {flavour}, for {made_for}: {size}, "
+        f"{key}: {model}, {precision}, batch {batch}, {variant}, for {made_for}: {size}, "
         f"{half} of layers in half, kept in float32: {kept}"
     )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from screen.report.content.columns import Fields
     from screen.report.content.leaders import Leaders
 
-__all__ = ["MOST_CELLS", "Cell", "Choice", "choose", "read_cells"]
+__all__ = ["MOST_CELLS", "Cell", "Selection", "choose", "read_cells"]
 
 MOST_CELLS = 4_000  # thumbnails: 25 s of two cores, and some 8 MB
 MOST_UNSCORED = 4_000
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Selection:
     """
     The rows shown, by gallery and slide, best first.
 
@@ -73,7 +73,7 @@ class Cell:
     evidence: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
-def choose(leaders: Mapping[str, Leaders], priority: Sequence[int]) -> Choice:
+def choose(leaders: Mapping[str, Leaders], priority: Sequence[int]) -> Selection:
     """
     Share the places out.
 
@@ -87,7 +87,7 @@ def choose(leaders: Mapping[str, Leaders], priority: Sequence[int]) -> Choice:
     rows: dict[str, dict[int, list[int]]] = {name: {} for name in GALLERIES}
     for name, slide, row in [*unscored, *scored]:
         rows[name].setdefault(slide, []).append(row)
-    return Choice(rows, list(dict.fromkeys(row for _, _, row in scored)))
+    return Selection(rows, list(dict.fromkeys(row for _, _, row in scored)))
 
 
 def _wishes(

@@ -17,22 +17,35 @@ from screen.report.content.columns import Fields
 from screen.report.content.galleries import choose, read_cells
 from screen.report.content.scan import scan
 from screen.report.content.slide_rows import slide_rows
-from screen.report.page.script_data import CellNotes
 from screen.results.table_records import check_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engines.sources.labels import Labels
-    from screen.report.content.galleries import Cell, Choice
+    from screen.report.content.galleries import Cell, Selection
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
     from screen.results.folder import ResultsFolder
     from screen.results.run_record import RunRecord
 
-__all__ = ["MOST_SLIDES", "Material", "gather"]
+__all__ = ["MOST_SLIDES", "CellNotes", "Material", "gather"]
 
 MOST_SLIDES = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class CellNotes:
+    """
+    What is known of single cells beside their rows.
+
+    Attributes:
+        labels: By path.
+        copies: Of each path, the file that it is a copy of.
+    """
+
+    labels: Mapping[str, str]
+    copies: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +70,7 @@ class Material:
     slides: Sequence[Mapping[str, Any]]
     rows: Sequence[SlideRow]
     overview: Overview
-    choice: Choice
+    choice: Selection
     cells: Mapping[int, Cell]
     notes: CellNotes
     labels: str | None

@@ -18,22 +18,13 @@ if TYPE_CHECKING:
     from screen.report.content.accuracy import Judged
     from screen.report.content.columns import Fields
     from screen.report.content.galleries import Cell
-    from screen.report.content.inputs import Material
+    from screen.report.content.inputs import CellNotes, Material
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
 
-__all__ = ["CellNotes", "cell_values", "chart_values", "slide_values"]
+__all__ = ["cell_values", "chart_values", "slide_values"]
 
 DIGITS = 4
-
-
-class CellNotes:
-    """What is known of single cells beside their rows: labels, and files they are copies of."""
-
-    def __init__(self, labels: Mapping[str, str], copies: Mapping[str, str]) -> None:
-        """Hold both, by path."""
-        self.labels = labels
-        self.copies = copies
 
 
 def slide_values(material: Material, place: Mapping[int, int]) -> list[dict[str, Any]]:

@@ -16,28 +16,28 @@ from engines.hardware.gpu import Device
 from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME, runtime_names, runtimes_on
 from engines.runtime import availability
 from engines.runtime.base import default_batch
-from engines.tensorrt.versions import FLAVOURS, Installed
+from engines.tensorrt.versions import VARIANTS, Installed
 
 H200 = Device("NVIDIA H200", "9.0", "580.65")
 RTX4090 = Device("NVIDIA GeForce RTX 4090", "8.9", "580.65")
 RTX2080 = Device("NVIDIA GeForce RTX 2080", "7.5", "580.65")
-BY_NAME = {flavour.name: flavour for flavour in FLAVOURS}
+BY_NAME = {variant.name: variant for variant in VARIANTS}
 
 
 @pytest.fixture
 def on(monkeypatch):
-    """Pretend to be on a machine with this GPU and these flavours of TensorRT."""
+    """Pretend to be on a machine with this GPU and these variants of TensorRT."""
 
-    def pretend(device, *flavours, driver=True):
-        def open_flavour(name):
-            if name not in flavours:
+    def pretend(device, *variants, driver=True):
+        def open_variant(name):
+            if name not in variants:
                 raise BackendMissingError(f"{name} needs a package", hint=f"install {name}")
             return Installed(BY_NAME[name], SimpleNamespace(), "1")
 
         monkeypatch.setattr(availability, "this_device", lambda: device)
         monkeypatch.setattr(gpu, "this_device", lambda: device)
         monkeypatch.setattr(gpu, "has_driver", lambda: driver)
-        monkeypatch.setattr(availability, "open_flavour", open_flavour)
+        monkeypatch.setattr(availability, "open_variant", open_variant)
 
     return pretend
 
@@ -60,7 +60,7 @@ def test_a_gpu_that_pytorch_cannot_use_is_told_from_none(on):
 
 
 @pytest.mark.parametrize(
-    ("device", "flavours", "expected"),
+    ("device", "variants", "expected"),
     [
         (H200, ("tensorrt", "tensorrt-rtx"), "tensorrt"),
         (H200, ("tensorrt-rtx",), "torch-cuda"),
@@ -70,14 +70,14 @@ def test_a_gpu_that_pytorch_cannot_use_is_told_from_none(on):
         (RTX2080, ("tensorrt-rtx",), "torch-cuda"),
     ],
 )
-def test_auto_prefers_what_takes_this_gpu(on, device, flavours, expected):
+def test_auto_prefers_what_takes_this_gpu(on, device, variants, expected):
     """TensorRT, then TensorRT-RTX where the GPU is supported, then PyTorch."""
-    on(device, *flavours)
+    on(device, *variants)
 
     choice = next(runtime_candidates())
 
     assert choice.value == expected
-    if "tensorrt" not in flavours:
+    if "tensorrt" not in variants:
         assert "tensorrt needs a package" in choice.reason
 
 
@@ -113,7 +113,7 @@ def test_an_unsupported_gpu_by_name_is_named(on):
 
 
 def test_a_missing_package_by_name_keeps_its_remedy(on):
-    """The flavour's own hint comes through."""
+    """The variant's own hint comes through."""
     on(H200)
 
     with pytest.raises(BackendMissingError) as caught:

@@ -91,7 +91,7 @@ def on_fake_tensorrt(bundle, options, folder, plans=(fake_tensorrt.GOOD,), disca
     with pytest.MonkeyPatch.context() as patch:
         module = "engines.runtime.tensorrt."
         fake = fake_tensorrt.installed(bundle, options.precision)
-        patch.setattr(module + "open_flavour", lambda _: fake)
+        patch.setattr(module + "open_variant", lambda _: fake)
         patch.setattr(
             module + "engine_for",
             lambda *_, **__: fake_tensorrt.engine(folder, next(plans)),

@@ -15,20 +15,20 @@ from engines.hardware.gpu import Device
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.models.onnx_export import onnx_from_bundle
 from engines.models.serving_graph import serving_graph
-from engines.tensorrt.builder import PlanOptions, build_plan
+from engines.tensorrt.builder import BuildOptions, build_engine
 from engines.tensorrt.inspector import check_inspected, types_from_report
 from engines.tensorrt.logger import Phases, error_from_messages
-from engines.tensorrt.versions import FLAVOURS, Installed, choose_flavour, open_flavour
+from engines.tensorrt.versions import VARIANTS, Installed, choose_variant, open_variant
 
-AHEAD = PlanOptions(batch=8, targets=("sm_86", "sm_89", "sm_120"))
+AHEAD = BuildOptions(batch=8, targets=("sm_86", "sm_89", "sm_120"))
 H200 = Device("NVIDIA H200", "9.0", "580.1")
 RTX4090 = Device("NVIDIA GeForce RTX 4090", "8.9", "580.1")
 
 
 @pytest.fixture(scope="module")
 def rtx():
-    """The flavour that builds with no GPU."""
-    return open_flavour("tensorrt-rtx")
+    """The variant that builds with no GPU."""
+    return open_variant("tensorrt-rtx")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def default_plans(rtx):
     """The shipped EfficientNet-B3, built in float32 and in half."""
     bundle = ModelBundle.load(DEFAULT_BUNDLE)
     return {
-        precision: build_plan(
+        precision: build_engine(
             onnx_from_bundle(bundle, precision=precision), rtx, replace(AHEAD, batch=256)
         )
         for precision in ("fp32", "fp16")
@@ -71,7 +71,7 @@ def test_modules_kept_in_float32_are_float32_in_the_parsed_network(bundle, rtx):
     model = onnx_from_bundle(bundle, precision="fp16", keep_fp32=("conv_stem", "blocks.1"))
     all_half = onnx_from_bundle(bundle, precision="fp16")
 
-    types, others = build_plan(model, rtx, AHEAD).types, build_plan(all_half, rtx, AHEAD).types
+    types, others = build_engine(model, rtx, AHEAD).types, build_engine(all_half, rtx, AHEAD).types
 
     assert types.convolutions["fp32"] > 1
     assert sum(types.convolutions.values()) == others.convolutions["fp16"]
@@ -80,7 +80,7 @@ def test_modules_kept_in_float32_are_float32_in_the_parsed_network(bundle, rtx):
 
 def test_bfloat16_is_bfloat16(bundle, rtx):
     """Not half under another name."""
-    types = build_plan(onnx_from_bundle(bundle, precision="bf16"), rtx, AHEAD).types
+    types = build_engine(onnx_from_bundle(bundle, precision="bf16"), rtx, AHEAD).types
 
     assert set(types.convolutions) == {"bf16"}
     assert types.layers["bf16"] > types.layers["fp32"]
@@ -93,7 +93,7 @@ def test_a_network_of_other_types_than_exported_is_refused(bundle, rtx, tmp_path
     onnx.save(model, tmp_path / "claims.onnx")
 
     with pytest.raises(EngineBuildError, match="exported were"):
-        build_plan(tmp_path / "claims.onnx", rtx, AHEAD)
+        build_engine(tmp_path / "claims.onnx", rtx, AHEAD)
 
 
 def test_half_that_is_all_float32_is_refused(bundle, rtx):
@@ -102,7 +102,7 @@ def test_half_that_is_all_float32_is_refused(bundle, rtx):
     model = onnx_from_bundle(bundle, precision="fp16", keep_fp32=names)
 
     with pytest.raises(EngineBuildError, match="no convolution of this model can be left in fp16"):
-        build_plan(model, rtx, AHEAD)
+        build_engine(model, rtx, AHEAD)
 
 
 REPORT = """{"Layers": [
@@ -132,29 +132,29 @@ def test_the_profile_is_the_batch_and_nothing_else(bundle, rtx):
     watched = []
     trt = watching(rtx.trt, "create_optimization_profile", lambda _, made: watched.append(made))
 
-    build_plan(onnx_from_bundle(bundle), replace(rtx, trt=trt), AHEAD)
+    build_engine(onnx_from_bundle(bundle), replace(rtx, trt=trt), AHEAD)
 
     (profile,) = watched
     assert list(map(tuple, profile.get_shape("pixels"))) == [(8, 32, 32, 3)] * 3
 
 
 @pytest.mark.parametrize(
-    ("row", "asked"), [(row, row.first == (10, 12)) for row in FLAVOURS], ids=str
+    ("row", "asked"), [(row, row.first == (10, 12)) for row in VARIANTS], ids=str
 )
 def test_strong_typing_is_asked_for_where_it_is_not_the_only_way(bundle, rtx, row, asked):
     """TensorRT 10 wants the flag; later ones have none."""
     flags = []
     trt = watching(rtx.trt, "create_network", lambda given, _: flags.append(*given))
-    row = replace(row, timing_cache=False, targets=rtx.flavour.targets)
+    row = replace(row, timing_cache=False, targets=rtx.variant.targets)
 
-    build_plan(onnx_from_bundle(bundle), Installed(row, trt, "1.0"), AHEAD)
+    build_engine(onnx_from_bundle(bundle), Installed(row, trt, "1.0"), AHEAD)
 
     strongly_typed = 1 << int(rtx.trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     assert flags == [strongly_typed if asked else 0]
 
 
 def watching(trt, method, tell):
-    """Return a flavour's module whose Builder tells what one method was given and returned."""
+    """Return a variant's module whose Builder tells what one method was given and returned."""
 
     class Watched:
         """The real builder, watched."""
@@ -185,7 +185,7 @@ def watching(trt, method, tell):
 def test_progress_rises_to_one(bundle, rtx):
     """And names its phases."""
     seen = []
-    build_plan(onnx_from_bundle(bundle), rtx, AHEAD, progress=lambda *step: seen.append(step))
+    build_engine(onnx_from_bundle(bundle), rtx, AHEAD, progress=lambda *step: seen.append(step))
 
     shares = [share for share, _ in seen]
     assert shares == sorted(shares)
@@ -201,7 +201,7 @@ def test_an_interrupt_stops_the_build(bundle, rtx):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build_plan(onnx_from_bundle(bundle), rtx, AHEAD, progress=interrupt)
+        build_engine(onnx_from_bundle(bundle), rtx, AHEAD, progress=interrupt)
 
 
 def test_nested_phases_add_up():
@@ -227,7 +227,7 @@ def test_an_operator_it_does_not_have_is_named(rtx, tmp_path):
     onnx.save(helper.make_model(graph), tmp_path / "odd.onnx")
 
     with pytest.raises(EngineBuildError, match="no operator Frobnicate"):
-        build_plan(tmp_path / "odd.onnx", rtx, AHEAD)
+        build_engine(tmp_path / "odd.onnx", rtx, AHEAD)
 
 
 def test_a_file_that_is_no_model_is_named(rtx, tmp_path):
@@ -235,7 +235,7 @@ def test_a_file_that_is_no_model_is_named(rtx, tmp_path):
     (tmp_path / "junk.onnx").write_bytes(b"junk" * 100)
 
     with pytest.raises(EngineBuildError, match=r"cannot read .* junk\.onnx") as caught:
-        build_plan(tmp_path / "junk.onnx", rtx, AHEAD)
+        build_engine(tmp_path / "junk.onnx", rtx, AHEAD)
 
     assert "delete" in caught.value.hint
 
@@ -259,12 +259,12 @@ def test_what_it_says_becomes_what_to_do(rtx, said, meant):
 
 
 @pytest.mark.parametrize(("name", "extra"), [("tensorrt", "tensorrt"), ("tensorrt-rtx", "rtx")])
-def test_a_missing_flavour_says_what_to_install(monkeypatch, name, extra):
+def test_a_missing_variant_says_what_to_install(monkeypatch, name, extra):
     """Exactly that."""
     monkeypatch.setattr("engines.tensorrt.versions.find_spec", lambda _: None)
 
     with pytest.raises(BackendMissingError) as caught:
-        open_flavour(name)
+        open_variant(name)
 
     assert caught.value.hint == f"pip install slidescreen[{extra}]"
 
@@ -276,7 +276,7 @@ def test_a_version_picks_its_row(monkeypatch, version, row):
     """10.12 to 10.x, and 11.x."""
     fake_tensorrt(monkeypatch, version)
 
-    assert open_flavour("tensorrt").flavour == FLAVOURS[row]
+    assert open_variant("tensorrt").variant == VARIANTS[row]
 
 
 @pytest.mark.parametrize("version", ["10.11.0.33", "8.6.1", "12.0.0", "odd"])
@@ -285,7 +285,7 @@ def test_a_version_in_no_row_is_refused(monkeypatch, version):
     fake_tensorrt(monkeypatch, version)
 
     with pytest.raises(BackendMissingError, match="tensorrt"):
-        open_flavour("tensorrt")
+        open_variant("tensorrt")
 
 
 @pytest.mark.parametrize(
@@ -298,16 +298,16 @@ def test_a_version_in_no_row_is_refused(monkeypatch, version):
     ],
 )
 def test_auto_takes_what_serves_this_gpu(monkeypatch, device, ahead, taken):
-    """TensorRT first; the RTX flavour where there is no GPU, or the plan is for others."""
+    """TensorRT first; the RTX variant where there is no GPU, or the plan is for others."""
     fake_tensorrt(monkeypatch, "11.4.0.106")
 
-    assert choose_flavour(device=device, ahead_of_time=ahead).value.flavour.name == taken
+    assert choose_variant(device=device, ahead_of_time=ahead).value.variant.name == taken
 
 
-def test_a_gpu_that_the_installed_flavour_does_not_take_is_named(rtx):
-    """With only the RTX flavour installed, a data centre GPU needs the other."""
+def test_a_gpu_that_the_installed_variant_does_not_take_is_named(rtx):
+    """With only the RTX variant installed, a data centre GPU needs the other."""
     with pytest.raises(BackendMissingError, match="H200") as caught:
-        choose_flavour(device=H200)
+        choose_variant(device=H200)
 
     assert caught.value.hint == "pip install slidescreen[tensorrt]"
 

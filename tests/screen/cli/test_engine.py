@@ -63,7 +63,7 @@ def test_an_engine_lives_and_dies(bundle):
 
 
 def test_tables_name_what_matters(bundle):
-    """In the list: key, precision, flavour; in the record: every field."""
+    """In the list: key, precision, variant; in the record: every field."""
     digest = build(bundle, "--precision", "bf16")
 
     listed, shown = engine("list").stdout, engine("show", digest).stdout
@@ -129,7 +129,7 @@ def test_verify_fails_on_a_damaged_plan(bundle, cells):
 
 
 def test_verify_fails_on_bytes_that_are_no_plan(bundle, cells):
-    """Even where the record agrees with them, the flavour itself looks."""
+    """Even where the record agrees with them, the variant itself looks."""
     build(bundle)
     (found,) = list_engines()
     junk = b"x" * 10_000

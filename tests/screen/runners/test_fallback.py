@@ -40,21 +40,21 @@ def options(bundle, cells, tmp_path):
 def with_gpu(monkeypatch):
     """Pretend to have a GPU and TensorRT-RTX, no TensorRT; the processor does the work."""
 
-    def open_flavour(name):
+    def open_variant(name):
         if name == "tensorrt":
             raise BackendMissingError("tensorrt is not installed")
-        return available_flavour
+        return available_variant
 
     class Row:
         targets = ()
 
     class Installed:
-        flavour = Row()
+        variant = Row()
 
-    available_flavour = Installed()
+    available_variant = Installed()
     for module in (availability, gpu, machine):
         monkeypatch.setattr(module, "this_device", lambda: RTX4090, raising=False)
-    monkeypatch.setattr(availability, "open_flavour", open_flavour)
+    monkeypatch.setattr(availability, "open_variant", open_variant)
     opened = startup_check.open_decoder
     monkeypatch.setattr(
         startup_check,
