@@ -55,7 +55,7 @@ def row(bundle: ModelBundle, batches: Sequence[Batch], precision: str) -> tuple[
     """Return a precision's row of the table."""
     refs = [ref for batch in batches for ref in batch.refs]
     pixels = np.concatenate([batch.host_pixels for batch in batches])
-    found = find_mixed(bundle, refs, pixels, precision=precision, say=print)
+    found = find_mixed(bundle, refs, pixels, precision=precision)
     return (
         precision,
         found.cells,

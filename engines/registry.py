@@ -119,10 +119,13 @@ class RuntimeRow(Backend):
         device: Where the model runs: ``gpu`` or ``cpu``.
         precisions: Import string of a function without arguments. It returns a Choice whose value
             lists the precisions that the runtime computes in on this machine, the preferred first.
+        builds_engine: Whether opening it may build an engine first, which takes minutes. It is then
+            opened in a thread of its own, and calls *progress* from there.
     """
 
     device: str
     precisions: str
+    builds_engine: bool = False
 
 
 DECODERS = (
@@ -153,6 +156,7 @@ RUNTIMES = (
         why_not="engines.runtime.availability:tensorrt_obstacle",
         device=GPU,
         precisions="engines.runtime.availability:gpu_precisions",
+        builds_engine=True,
     ),
     RuntimeRow(
         name="tensorrt-rtx",
@@ -162,6 +166,7 @@ RUNTIMES = (
         why_not="engines.runtime.availability:tensorrt_obstacle",
         device=GPU,
         precisions="engines.runtime.availability:gpu_precisions",
+        builds_engine=True,
     ),
     RuntimeRow(
         name="torch-cuda",

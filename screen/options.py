@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from engines.backends import decoder_candidates, precision_candidates, runtime_candidates
+from engines.errors import ResultsError
 from engines.hardware.machine import usable_cores
 from engines.models.bundle import DEFAULT_BUNDLE
-from engines.registry import AUTO, GPU, Choice, runtime_row
+from engines.registry import AUTO, Choice, runtime_row
 from engines.runtime.base import default_batch
 from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from engines.backends import DecoderCandidate
 
-__all__ = ["RunOptions", "Settings", "settle"]
+__all__ = ["RunOptions", "Settings", "StrPath", "settle"]
 
+StrPath: TypeAlias = "str | os.PathLike[str]"
+
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 SHARD_CELLS = 4096  # a crash costs at most these: under a minute on two cores
 SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its last costs < 1%
 
@@ -25,12 +31,12 @@ SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
     """
-    What the user asked for.
+    What to screen, where to, and how; checked when it is made.
 
     Attributes:
-        source: Folder of cells.
+        source: Folder of cells, a string or a path. It is kept as a path; so are the next two.
         out: Results folder.
-        model: Bundle.
+        model: Folder of the model's bundle; by default the model that ships.
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         decode_on: ``auto``, ``cpu`` or ``gpu``.
         runtime: ``auto``, or one of ``engines.registry.runtime_names()``.
@@ -43,11 +49,15 @@ class RunOptions:
         coverage: How often prediction sets are to hold the true class.
         thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
+
+    Raises:
+        ValueError: If a number is out of its range.
+        ResultsError: If *out* is the address of a bucket or a server, not a folder.
     """
 
-    source: Path
-    out: Path
-    model: Path = DEFAULT_BUNDLE
+    source: StrPath
+    out: StrPath
+    model: StrPath = DEFAULT_BUNDLE
     decoder: str = AUTO
     decode_on: str = AUTO
     runtime: str = AUTO
@@ -62,7 +72,14 @@ class RunOptions:
     restart: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse numbers that mean nothing."""
+        """Refuse numbers that mean nothing and addresses that cannot be written to."""
+        if ADDRESS.match(os.fspath(self.out)):
+            raise ResultsError(
+                f"results cannot be written to the address {os.fspath(self.out)}",
+                hint="choose a folder on this machine as --out, and copy it there afterwards",
+            )
+        for name in ("source", "out", "model"):
+            object.__setattr__(self, name, Path(getattr(self, name)))
         for name in ("batch", "shard_cells", "threads", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -87,44 +104,31 @@ class Settings:
         """Return what will run, by name, without the reasons."""
         return {name: choice["value"] for name, choice in asdict(self).items()}
 
-    def contradiction(self, options: RunOptions) -> tuple[str, Any, Any] | None:
-        """Return name, value here and value asked of the first choice *options* make otherwise."""
+    def difference(self, options: RunOptions) -> tuple[str, Any, Any] | None:
+        """Return name, value here and value asked of the first choice that *options* change."""
         for name, value in self.values().items():
             asked = getattr(options, name)
             if name != "threads" and asked not in (AUTO, None, value):
                 return name, value, asked
         return None
 
-    def again(self, options: RunOptions) -> Settings:
-        """
-        Return the same settings for another start, but for threads, which change no row.
-
-        Raises:
-            BackendMissingError: If any of it does not work here any more.
-        """
-        now = settle(replace(options, **{**self.values(), "threads": options.threads}))
-        return replace(self, threads=now.threads)
+    def asked_again(self, options: RunOptions) -> RunOptions:
+        """Return *options* with each of these choices asked for by name, but for threads."""
+        return replace(options, **{**self.values(), "threads": options.threads})
 
 
-def settle(options: RunOptions) -> Settings:
-    """
-    Settle every choice left open by what works here.
-
-    Raises:
-        BackendMissingError: If what was asked for by name does not work here.
-    """
-    runtime = next(runtime_candidates(options.runtime))
-    device = runtime_row(runtime.value).device
-    decoding = next(
-        decoder_candidates(options.decoder, options.decode_on, model_on_gpu=device == GPU)
-    )
-    batch = _number(options.batch, default_batch(device), "the default of this runtime")
+def settle(
+    options: RunOptions, runtime: Choice[str], precision: Choice[str], decoding: DecoderCandidate
+) -> Settings:
+    """Settle the numbers that follow from a runtime, a precision and a decoder."""
+    default = default_batch(runtime_row(runtime.value).device)
+    batch = _number(options.batch, default, "the default of this runtime")
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
     return Settings(
         decoder=decoding.decoder,
         decode_on=decoding.device,
         runtime=runtime,
-        precision=next(precision_candidates(runtime.value, options.precision)),
+        precision=precision,
         batch=batch,
         shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
         threads=_number(options.threads, usable_cores(), "all cores"),

@@ -22,7 +22,7 @@ from engines.models.casting import within
 from engines.models.onnx_export import GRAPH_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -87,7 +87,6 @@ def find_mixed(
     pixels: NDArray[np.uint8],
     *,
     precision: str,
-    say: Callable[[str], None] = log.info,
 ) -> Mixed:
     """
     Find the modules that must stay in float32.
@@ -97,7 +96,6 @@ def find_mixed(
         refs: n > 0 cells, real ones.
         pixels: ``(n, H, W, 3)``, at the model's size.
         precision: ``fp16`` or ``bf16``.
-        say: Takes a line for each step that takes a while.
 
     Returns:
         What was found; ``holds`` is False if parity misses even with everything in float32.
@@ -106,7 +104,7 @@ def find_mixed(
     overflowing, agreement, peaks = overflowing_modules(trial)
     costly: list[str] = []
     if not agrees(agreement):
-        say(f"{agreement}; looking for what has to stay in float32")
+        log.info("%s; looking for what has to stay in float32", agreement)
         costly = costly_modules(trial, set(overflowing))
         agreement, peaks = trial.watched({*overflowing, *costly})
     peak_module = max(peaks.of, key=lambda name: peaks.of[name], default="")
@@ -129,7 +127,6 @@ def settled(
     sample: Sequence[Batch] = (),
     *,
     again: bool = False,
-    say: Callable[[str], None] = log.info,
 ) -> Mixed | None:
     """
     Return what is known of a model at a precision; if nothing is, find it on *sample* and keep it.
@@ -139,17 +136,17 @@ def settled(
         precision: None is returned for ``fp32``, which needs no exceptions.
         sample: Decoded cells, real ones; without any nothing is looked for.
         again: Whether to look even if something is known.
-        say: Takes a line for each step that takes a while.
     """
     known = None if again or precision == "fp32" else remembered(bundle, precision)
     refs = [ref for batch in sample for ref in batch.refs]
     if known is not None or precision == "fp32" or not refs:
         return known
-    say(f"looking for what {precision} must leave to float32, on {len(refs)} cells, once")
+    log.info("looking for what %s must leave to float32, on %d cells, once", precision, len(refs))
     pixels = np.concatenate([batch.host_pixels for batch in sample])
-    found = find_mixed(bundle, refs, pixels, precision=precision, say=say)
+    found = find_mixed(bundle, refs, pixels, precision=precision)
     remember(bundle, found)
-    say(f"{precision} agrees to {found.max_dp:.2g}; kept in float32: {_names(found.keep_fp32)}")
+    kept = _names(found.keep_fp32)
+    log.info("%s agrees to %.2g; kept in float32: %s", precision, found.max_dp, kept)
     return found
 
 

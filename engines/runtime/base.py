@@ -59,11 +59,14 @@ class Runtime(Protocol):
         name: As asked for with ``--runtime``.
         version: Of the package that runs.
         options: What it was opened with.
+        slot_count: How many batches are in flight at once, each in memory of its own (a slot);
+            batches take the slots in turn.
     """
 
     name: str
     version: str
     options: RuntimeOptions
+    slot_count: int
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:
         """

@@ -119,6 +119,7 @@ class DeviceRuntime:
     name: str
     version: str
     device = torch.device("cuda", 0)
+    slot_count = IN_FLIGHT
 
     def __init__(self, bundle: ModelBundle, options: RuntimeOptions, bind: Bind) -> None:
         """Open the slots."""

@@ -93,6 +93,7 @@ class OpenVINORuntime:
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
+        self.slot_count = count
         self._requests = [Request(compiled, shape) for _ in range(count)]
 
     def stream(self, batches: Iterable[Batch]) -> Iterator[Scores]:

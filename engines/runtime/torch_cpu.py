@@ -42,6 +42,7 @@ class TorchRuntime:
 
     name = "torch"
     version = f"torch {torch.__version__}"
+    slot_count = 1  # a batch is done before the next begins
 
     def __init__(self, bundle: ModelBundle, options: RuntimeOptions) -> None:
         """Build the serving graph."""

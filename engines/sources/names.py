@@ -12,6 +12,7 @@ __all__ = [
     "CNMC_NAME",
     "EXTENSIONS",
     "class_words",
+    "counted",
     "escaped",
     "is_image_name",
     "printable",
@@ -47,6 +48,11 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def counted(count: int, noun: str) -> str:
+    """Write a count with its noun, which takes an s in the plural: 1 slide, 1,200 slides."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def class_words(name: str, display_names: Mapping[str, str]) -> str:

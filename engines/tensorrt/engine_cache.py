@@ -90,7 +90,6 @@ def engine_for(
     *,
     sample: Sequence[Batch] = (),
     progress: Callable[[float, str], None] | None = None,
-    say: Callable[[str], None] = log.info,
 ) -> Engine:
     """
     Return an engine for *bundle* that fits, building it if the cache has none.
@@ -100,27 +99,26 @@ def engine_for(
         options: Which engine.
         sample: Decoded cells: a half engine's exceptions are found on them if none are known.
         progress: Called while it builds, with the share done (0 to 1) and the phase.
-        say: Takes one line about each thing that a user would want to know: why it is built.
 
     Raises:
         BackendMissingError: If no variant of TensorRT will do.
         EngineBuildError: If the build fails.
     """
-    wanted = _wanted(bundle, options, settled(bundle, options.precision, sample, say=say))
+    wanted = _wanted(bundle, options, settled(bundle, options.precision, sample))
     if (ready := _ahead_of_time(wanted)) is not None:
         return ready
-    with _locked(wanted.key, say):
+    with _locked(wanted.key):
         ready, why = _ready(wanted.key)
         if ready is not None:
             return ready
-        say(f"building an engine, once ({_label(wanted.key)}): {why}")
+        log.info("building an engine, once (%s): %s", _label(wanted.key), why)
         return _built(wanted, progress)
 
 
-def discard(engine: Engine, why: str, say: Callable[[str], None] = log.info) -> None:
+def discard(engine: Engine, why: str) -> None:
     """Remove an engine that did not load, so that the next ``engine_for`` builds it anew."""
-    say(f"the engine {engine.key.short} is discarded: {why}")
-    with _locked(engine.key, say):
+    log.info("the engine %s is discarded: %s", engine.key.short, why)
+    with _locked(engine.key):
         remove_engine(engine)
 
 
@@ -244,13 +242,13 @@ def _timings_path(key: EngineKey) -> Path:
 
 
 @contextmanager
-def _locked(key: EngineKey, say: Callable[[str], None]) -> Iterator[None]:
+def _locked(key: EngineKey) -> Iterator[None]:
     """Hold the key's lock; it is let go when the process ends, however it ends."""
     lock = FileLock(engines_folder() / f"{key.digest}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        say("another process is building this engine; waiting for it")
+        log.info("another process is building this engine; waiting for it")
         lock.acquire()
     try:
         yield

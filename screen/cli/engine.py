@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from rich.console import Console
@@ -14,11 +13,7 @@ from engines.command import DONE, MENDABLE, say
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO
 from engines.runtime.base import PRECISIONS
-from engines.sources.names import printable
 from engines.tensorrt.versions import VARIANT_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 __all__ = ["engine"]
 
@@ -88,17 +83,20 @@ def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any)
     """
     from engines.models.bundle import ModelBundle
     from engines.tensorrt.engine_cache import EngineOptions, engine_for
-    from screen.cli.announce import engines_announced
+    from screen.cli.progress import show_building, show_logs
     from screen.cli.tables import engine_line
     from screen.engine_verify import exceptions_from
+    from screen.runners.building import building_events
 
     model = ModelBundle.load(bundle)
     asked = tuple(filter(None, (targets or "").replace(" ", "").split(",")))
-    with engines_announced(say):
+    console = Console(stderr=True)
+    wanted = EngineOptions(targets=asked, **options)
+    with show_logs(console, quiet=False):
         if cells is not None:
             exceptions_from(cells, model, options["precision"])
-        with _bar() as progress:
-            made = engine_for(model, EngineOptions(targets=asked, **options), progress=progress)
+        events = building_events(lambda progress: engine_for(model, wanted, progress=progress))
+        made = show_building(events, console)
     click.echo(made.key.digest)
     say(engine_line(made))
     return DONE
@@ -179,12 +177,12 @@ def verify(key: str, cells: Path, model: Path, count: int) -> int:
     """
     from engines.models.bundle import ModelBundle
     from engines.tensorrt.engine_store import find_engine
-    from screen.cli.announce import engines_announced
+    from screen.cli.progress import show_logs
     from screen.cli.tables import findings_table
     from screen.engine_verify import cells_of, held_against
 
     found, bundle = find_engine(key), ModelBundle.load(model)
-    with engines_announced(say):
+    with show_logs(Console(stderr=True), quiet=False):
         batches = cells_of(cells, bundle, count, found.key.batch)
         findings = list(held_against(found, bundle, batches))
     Console().print(findings_table(findings))
@@ -208,20 +206,3 @@ def remove(key: str) -> int:
     remove_engine(found)
     say(f"removed {engine_line(found)}")
     return DONE
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[float, str], None] | None]:
-    """Draw a progress bar of a build on a terminal; elsewhere nothing."""
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield None
-        return
-    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=console, transient=True) as drawn:
-        task = drawn.add_task("", total=1.0, visible=False)
-        yield lambda share, phase: drawn.update(
-            task, completed=share, description=printable(phase), visible=True
-        )

@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from engines.command import DONE, MENDABLE, run_command, say
-from engines.sources.names import printable
+from engines.sources.names import counted, printable
 from screen.cli.engine import engine
 from screen.cli.report import report
 from screen.cli.run import run
@@ -61,7 +61,7 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
     record = ResultsFolder(results).read_run()
     if record is None or record.state != "done":
         say("This run has not ended: these are the cells screened so far.")
-    say(f"{rows:,} rows in {path}")
+    say(f"{counted(rows, 'row')} in {path}")
     return DONE
 
 

@@ -1,10 +1,13 @@
-"""How a run looks: a progress bar on a terminal, plain lines elsewhere, a table at the end."""
+"""How work looks while it goes on: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
+import logging
 import time
+from contextlib import contextmanager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -13,123 +16,131 @@ from rich.progress import (
     ProgressColumn,
     SpinnerColumn,
     Task,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
 from rich.text import Text
 
-from engines.sources.names import class_words, printable
-from screen.results.schema import METHODS
-from screen.summary.flags import flag_words
+from engines.command import say
+from engines.sources.names import counted, printable
+from screen.runners.events import BatchScored, Building, Finished, Started
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator
 
     from rich.console import Console
+    from rich.progress import TaskID
 
-    from engines.cells import Scores
     from screen.results.run_record import RunRecord
-    from screen.runners.session import Job
+    from screen.runners.events import Event
 
-__all__ = ["BarWatch", "LineWatch", "printable", "slide_table"]
+__all__ = ["show_building", "show_events", "show_logs"]
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
-MOST_SLIDES = 40
 
 
-def slide_table(run: RunRecord, slides: Sequence[Mapping[str, Any]]) -> Table:
-    """Draw the slides: cells, bad cells, share positive with its interval, why to look."""
-    model = run.model
-    positive = model.positive and class_words(model.positive, model.display_names)
-    method = "rogan_gladen" if run.trust.available else "wilson"
-    table = Table(title_justify="left", title=_slides(len(slides)), header_style="bold")
-    table.add_column("slide", overflow="fold")
-    table.add_column("cells", justify="right")
-    table.add_column("bad", justify="right")
-    if positive is not None:
-        title = f"share of {positive} (95%, {METHODS[method]})"
-        table.add_column(Text(title), justify="right")
-    table.add_column("flags")
-    for row in slides[:MOST_SLIDES]:
-        name, bad = Text(printable(row["slide"])), row["n_cells"] - row["n_ok"]
-        share = [_share(row, method)] if positive is not None else []
-        flags = Text(printable(", ".join(flag_words(code, positive) for code in row["flags"])))
-        table.add_row(name, f"{row['n_cells']:,}", f"{bad:,}", *share, flags)
-    if len(slides) > MOST_SLIDES:
-        table.caption = f"and {len(slides) - MOST_SLIDES:,} more in slides.parquet"
-    return table
+def show_events(events: Iterable[Event], console: Console, *, quiet: bool) -> RunRecord:
+    """
+    Show a run as it goes on, on stderr: a bar on a terminal, lines elsewhere, or nothing.
+
+    Returns:
+        run.json as it is at the end.
+    """
+    if quiet:
+        return _last_record(events)
+    if console.is_terminal:
+        return _last_record(_bar(events, console))
+    return _last_record(_lines(events))
 
 
-def _slides(count: int) -> str:
-    """Write how many slides."""
-    return f"{count:,} slide{'' if count == 1 else 's'}"
+def show_building(events: Generator[Building, None, T], console: Console) -> T:
+    """Show how far an engine is, on a terminal; return what was built."""
+    columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=1.0, visible=False)
+        while True:
+            try:
+                step = next(events)
+            except StopIteration as end:
+                built: T = end.value
+                return built
+            bar.update(task, completed=step.share, description=printable(step.phase), visible=True)
 
 
-def _share(row: Mapping[str, Any], method: str) -> str:
-    """Return a share with its interval, or that there is none."""
-    if row["fraction_positive"] is None:
-        return "no cell scored"
-    name = "fraction_positive_rogan_gladen" if method == "rogan_gladen" else "fraction_positive"
-    share = "unknown" if row[name] is None else f"{row[name]:.1%}"
-    low, high = (row[f"fraction_positive_{method}95_{end}"] for end in ("low", "high"))
-    return f"{share} ({low:.1%} to {high:.1%})"
+@contextmanager
+def show_logs(console: Console, *, quiet: bool) -> Iterator[None]:
+    """
+    Print on stderr what is logged while something takes long: exports, builds, what was not taken.
+
+    Above a bar that is being drawn on the same console; quiet: errors only.
+    """
+    handler = logging.Handler()
+    shown = partial(console.print, markup=False, highlight=False, soft_wrap=True)
+    show = shown if console.is_terminal else say
+    handler.emit = lambda record: show(printable(record.getMessage()))  # type: ignore[method-assign]
+    loggers = [logging.getLogger(name) for name in ("engines", "screen.runners")]
+    for log in loggers:
+        log.setLevel(logging.ERROR if quiet else logging.INFO)
+        log.addHandler(handler)
+    try:
+        yield
+    finally:
+        for log in loggers:
+            log.removeHandler(handler)
 
 
-class BarWatch:
-    """A Watch (see ``screen.runners.local``) that draws a progress bar; a context manager."""
+def _last_record(events: Iterable[Event]) -> RunRecord:
+    """Iterate to the end; return the record of the last event that has one."""
+    record = None
+    for event in events:
+        if isinstance(event, Started | Finished):
+            record = event.record
+    assert record is not None
+    return record
 
-    def __init__(self, console: Console, say: Callable[[str], None]) -> None:
-        """Draw on *console*, and *say* what was chosen."""
-        self._say = say
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[bad]:,} bad"),
-            console=console,
-        )
-        self._task = self._progress.add_task("preparing", total=None, bad=0)
 
-    def __enter__(self) -> Self:
-        """Start drawing."""
-        self._progress.start()
-        return self
+def _bar(events: Iterable[Event], console: Console) -> Iterator[Event]:
+    """Draw a progress bar of the events that pass."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[bad]:,} bad"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("preparing", total=None, bad=0)
+        for event in events:
+            _draw(progress, task, event)
+            yield event
 
-    def __exit__(self, *_: object) -> None:
-        """Leave the bar as it is."""
-        self._progress.stop()
 
-    def building(self, share: float, phase: str) -> None:
-        """Show how far the engine is; the phase's name means something to its maker only."""
-        del phase
-        self._progress.update(
-            self._task, description="building an engine, %", total=100, completed=int(100 * share)
-        )
-
-    def begun(self, job: Job) -> None:
-        """Say what was chosen; start counting from what is already done."""
-        for line in job.record.choice_lines:
-            self._say(line)
-        self._progress.reset(
-            self._task,
-            total=len(job.plan),
-            completed=job.cells_done,
-            bad=job.bad_done,
-            description="screening",
-        )
-
-    def scored(self, scores: Scores) -> None:
-        """Move on."""
-        bad = len(scores.faults)
-        self._progress.update(
-            self._task,
-            advance=len(scores.refs) + bad,
-            bad=self._progress.tasks[0].fields["bad"] + bad,
-        )
+def _draw(progress: Progress, task: TaskID, event: Event) -> None:
+    """Bring a bar up to date."""
+    match event:
+        case Building(share=share):  # the phase's name means something to its maker only
+            done = int(100 * share)
+            progress.update(task, description="building an engine, %", total=100, completed=done)
+        case Started():
+            for line in event.record.choice_lines:
+                progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            progress.reset(
+                task,
+                total=event.cells,
+                completed=event.cells_done,
+                bad=event.bad_done,
+                description="screening",
+            )
+        case BatchScored(scored=scored, faults=faults):
+            bad = progress.tasks[0].fields["bad"] + faults
+            progress.update(task, advance=scored + faults, bad=bad)
 
 
 class _Rate(ProgressColumn):
@@ -140,52 +151,52 @@ class _Rate(ProgressColumn):
         return Text(f"{task.speed:,.1f} cells/s" if task.speed else "- cells/s")
 
 
-class LineWatch:
-    """A Watch that prints a line every few seconds; a context manager."""
+def _lines(events: Iterable[Event]) -> Iterator[Event]:
+    """Print a line about the events that pass every few seconds, and one at the end."""
+    lines = _Lines()
+    try:
+        for event in events:
+            lines.take(event)
+            yield event
+    finally:
+        lines.print()
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """Print with *say*."""
-        self._say = say
+
+class _Lines:
+    """Counts cells, and says how far they are."""
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
         self._total = self._done = self._bad = self._new = self._built = 0
         self._start = self._last = self._now = time.monotonic()
 
-    def __enter__(self) -> Self:
-        """Nothing to start."""
-        return self
+    def take(self, event: Event) -> None:
+        """Count, and print a line now and then."""
+        match event:
+            case Building(share=share, phase=phase) if int(share * 10) > self._built:
+                self._built = int(share * 10)
+                say(f"building an engine: {self._built}0% ({phase})")
+            case Started(cells=cells, cells_done=done, bad_done=bad):
+                for line in event.record.choice_lines:
+                    say(line)
+                self._total, self._done, self._bad = cells, done, bad
+                self._start = self._last = self._now = time.monotonic()
+            case BatchScored(scored=scored, faults=faults):
+                self._bad += faults
+                self._new += scored + faults
+                self._now = time.monotonic()
+                if self._now - self._last >= SECONDS_BETWEEN_LINES:
+                    self._last = self._now
+                    self.print()
 
-    def __exit__(self, *_: object) -> None:
-        """Say where it ended."""
-        if self._total:
-            self._line()
-
-    def building(self, share: float, phase: str) -> None:
-        """Say so at every tenth."""
-        if int(share * 10) > self._built:
-            self._built = int(share * 10)
-            self._say(f"building an engine: {self._built}0% ({printable(phase)})")
-
-    def begun(self, job: Job) -> None:
-        """Say what was chosen."""
-        for line in job.record.choice_lines:
-            self._say(line)
-        self._total, self._done, self._bad = len(job.plan), job.cells_done, job.bad_done
-        self._start = self._last = self._now = time.monotonic()
-
-    def scored(self, scores: Scores) -> None:
-        """Count, and say so now and then."""
-        self._bad += len(scores.faults)
-        self._new += len(scores.refs) + len(scores.faults)
-        self._now = time.monotonic()
-        if self._now - self._last >= SECONDS_BETWEEN_LINES:
-            self._last = self._now
-            self._line()
-
-    def _line(self) -> None:
-        """Print cells done of total, cells/s, time left and bad cells."""
+    def print(self) -> None:
+        """Print cells done of total, cells/s, time left and bad cells, once there is a total."""
+        if not self._total:
+            return
         done = self._done + self._new
-        parts = [f"{done:,} of {self._total:,} cells", f"{self._bad:,} bad"]
+        parts = [f"{done:,} of {counted(self._total, 'cell')}", f"{self._bad:,} bad"]
         if self._new:
             rate = self._new / max(self._now - self._start, 1e-9)
             left = timedelta(seconds=round((self._total - done) / rate))
             parts[1:1] = [f"{rate:,.1f} cells/s", f"{left} left"]
-        self._say(", ".join(parts))
+        say(", ".join(parts))

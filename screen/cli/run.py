@@ -1,4 +1,4 @@
-"""The command ``slidescreen run``: its options, its display, its summary."""
+"""The command ``slidescreen run`` and its options."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from engines.command import BAD_CELLS, DONE, say
+from engines.command import BAD_CELLS, DONE
 from engines.decode.base import DEVICES
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, decoder_names, runtime_names
 from engines.runtime.base import PRECISIONS
-from engines.sources.names import printable
-from screen.cli.announce import engines_announced
 from screen.cli.report import made_report, report_line
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from engines.sources.slide_rule import SlideRule
-    from screen.options import RunOptions
-    from screen.results.run_record import RunRecord
 
 __all__ = ["run"]
 
@@ -50,7 +44,7 @@ class SlideRuleType(click.ParamType[Any]):
 @click.argument("source", type=click.Path(path_type=Path))
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=click.Path(file_okay=False),
     required=True,
     help="Results folder; an unfinished run in it goes on.",
 )
@@ -166,6 +160,8 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
       slidescreen run cells --out results --slide cnmc
     """
     import screen
+    from screen.cli.progress import show_events, show_logs
+    from screen.cli.summary import print_summary
     from screen.results.folder import ResultsFolder
     from screen.summary.flags import Thresholds
 
@@ -177,55 +173,16 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
         ood_level=given.pop("ood_level"),
     )
     asked = screen.RunOptions(**given, thresholds=thresholds)
-    with _watch(quiet=quiet) as watch, engines_announced(say, quiet=quiet):
-        for _ in screen.run(asked, watch):
-            pass
-    written = made_report(results=asked.out) if and_report else None
-    results = ResultsFolder(asked.out)
-    record, slides = results.read_run(), results.read_slides()
-    assert record is not None
-    assert record.counts is not None
+    console = Console(stderr=True)
+    with show_logs(console, quiet=quiet):
+        record = show_events(screen.run(asked), console, quiet=quiet)
+    out = Path(asked.out)
+    written = made_report(results=out) if and_report else None
+    slides = ResultsFolder(out).read_slides()
     if as_json:
         click.echo(json.dumps({**record.to_json(), "slides": slides}, ensure_ascii=False))
     elif not quiet:
-        _print_summary(asked, record, slides)
+        print_summary(out, record, slides)
         if written:
             click.echo(f"  {report_line(written)}")
-    return BAD_CELLS if fail_on_bad and record.counts.bad else DONE
-
-
-def _watch(*, quiet: bool) -> AbstractContextManager[Any]:
-    """Pick a display for progress: none, a bar, or lines."""
-    from contextlib import nullcontext
-
-    from screen.cli.progress import BarWatch, LineWatch
-
-    if quiet:
-        return nullcontext()
-    console = Console(stderr=True)
-    if console.is_terminal:
-        return BarWatch(console, lambda line: console.print(line, markup=False, highlight=False))
-    return LineWatch(say)
-
-
-def _print_summary(asked: RunOptions, record: RunRecord, slides: list[dict[str, Any]]) -> None:
-    """Print the slides and where the files are."""
-    from screen.cli.progress import slide_table
-
-    Console().print(slide_table(record, slides))
-    counts, drift, rate = record.counts, record.drift, record.rates.end_to_end
-    assert counts is not None
-    assert drift is not None
-    speed = f", {rate:,.1f} cells/s" if rate else ""
-    click.echo(f"{counts.cells:,} cells, {counts.bad:,} bad{speed}")
-    if counts.unmatched:
-        click.echo(f"{counts.unmatched:,} cells match no slide: they are in (unmatched)")
-    if counts.other_files:
-        examples = ", ".join(printable(name) for name in record.source.examples)
-        click.echo(f"{counts.other_files:,} other files left out, such as {examples}")
-    if drift.measured and drift.sentence not in record.warnings:
-        click.echo(drift.sentence)
-    for warning in record.warnings:
-        click.echo(f"Warning: {printable(warning)}")
-    for name in ("cells/*.parquet", "slides.parquet", "run.json"):
-        click.echo(f"  {printable(str(asked.out / name))}")
+    return BAD_CELLS if fail_on_bad and record.counts and record.counts.bad else DONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from screen.cli.progress import printable
+from engines.sources.names import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

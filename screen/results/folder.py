@@ -46,6 +46,8 @@ CHECKED = ds.ParquetFileFormat(
 )
 REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 
+LOCK = ".lock"
+
 
 @dataclass(frozen=True, slots=True)
 class ResultsFolder:
@@ -107,13 +109,16 @@ class ResultsFolder:
         """
         Keep other runs out; the system drops the lock with the process, however that ends.
 
+        A folder that was made for this and holds nothing in the end is removed again.
+
         Raises:
             ResultsError: If another run holds it, or the folder cannot be made.
         """
         _require_unicode(self.path)
         with writing(self.path):
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock", timeout=0)
+            lock = FileLock(self.path / LOCK, timeout=0)
             try:
                 lock.acquire()
             except Timeout as error:
@@ -127,6 +132,7 @@ class ResultsFolder:
             discard_scratch(self.records, r"(part-\d+|slides|duplicates|plan)\.json")
             yield
         finally:
+            _remove_unused(made)
             lock.release()
 
     def read_run(self) -> RunRecord | None:
@@ -192,6 +198,15 @@ def is_report(path: Path) -> bool:
             return REPORT_MARK in file.read(4096)
     except OSError:
         return False
+
+
+def _remove_unused(made: list[Path]) -> None:
+    """Remove folders, the innermost first, if a run was to write to them and wrote nothing."""
+    if made and [path.name for path in made[0].iterdir()] == [LOCK]:
+        (made[0] / LOCK).unlink()
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def _require_unicode(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run comes to, told when its last part is there: duplicates, slides, drift, warnings."""
+"""What is known once the last part is on disk: duplicates, slides, drift, warnings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from screen.results.plan import Plan
     from screen.summary.flags import Thresholds
 
-__all__ = ["tell", "trust_record"]
+__all__ = ["trust_record", "write_summary"]
 
 NO_TRUST = (
     "the model's bundle says nothing of its own limits, so sets, strangeness and corrected shares "
@@ -61,7 +61,7 @@ class Summary(TypedDict):
     warnings: tuple[str, ...]
 
 
-def tell(
+def write_summary(
     results: ResultsFolder,
     plan: Plan,
     fingerprint: Fingerprint,
@@ -83,16 +83,16 @@ def tell(
     cells = open_results(results.path)
     duplicates = duplicate_table(cells, plan)
     write_recorded(results, results.duplicates, duplicates, fingerprint)
-    told = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
-    write_recorded(results, results.slides, told.slides, fingerprint)
-    counts = _counts(told.slides, plan, len(duplicates))
-    drift = _drift_record(told.drift, uncertainty.bundle)
+    found = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
+    write_recorded(results, results.slides, found.slides, fingerprint)
+    counts = _counts(found.slides, plan, len(duplicates))
+    drift = _drift_record(found.drift, uncertainty.bundle)
     return {
         "counts": counts,
         "decoded_by": dict(sum((Counter(part.codecs) for part in parts), Counter())),
         "flags": thresholds,
         "drift": drift,
-        "warnings": _warnings(counts, drift, uncertainty.bundle) + _trained_on(told.slides),
+        "warnings": _warnings(counts, drift, uncertainty.bundle) + _trained_on(found.slides),
     }
 
 

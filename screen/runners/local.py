@@ -1,101 +1,76 @@
-"""The stream, joined up."""
+"""A run in this process."""
 
 from __future__ import annotations
 
+import os
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from engines.errors import ResultsError
 from engines.models.bundle import ModelBundle
 from engines.sources import open_source
 from screen.results.folder import ResultsFolder
-from screen.results.parts import Commit, ShardDone
 from screen.results.schema import class_columns
-from screen.runners.start import begin
+from screen.runners.events import ShardDone
+from screen.runners.start import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from engines.cells import Scores
     from screen.options import RunOptions
-    from screen.runners.session import Job
+    from screen.runners.events import Event
 
-__all__ = ["Watch", "run"]
-
-
-class Watch(Protocol):
-    """Is told what happens between shards; a progress display, for one."""
-
-    def building(self, share: float, phase: str) -> None:
-        """An engine is being built: the share done, 0 to 1, and what is being done."""
-        ...
-
-    def begun(self, job: Job) -> None:
-        """Everything is settled and checked; screening starts."""
-        ...
-
-    def scored(self, scores: Scores) -> None:
-        """Another batch is scored, not yet committed."""
-        ...
+__all__ = ["run"]
 
 
-@dataclass(frozen=True, slots=True)
-class Silent:
-    """A Watch that keeps it to itself."""
-
-    def building(self, share: float, phase: str) -> None:
-        """Say nothing."""
-
-    def begun(self, job: Job) -> None:
-        """Say nothing."""
-
-    def scored(self, scores: Scores) -> None:
-        """Say nothing."""
-
-
-def run(options: RunOptions, watch: Watch | None = None) -> Iterator[ShardDone]:
+def run(options: RunOptions) -> Iterator[Event]:
     """
     Screen a folder, or go on where an earlier run of the same kind stopped.
 
-    A generator: a shard is on disk when it is yielded, and the slides and the final run.json are
-    when the generator ends. Left early, it may be run again.
+    A generator of events (``screen.runners.events``): nothing happens before it is iterated. A
+    shard is on disk when its ShardDone comes; slides and the final run.json are when Finished does.
+    Left early, it may be run again.
 
     Args:
         options: What to screen, where to, and how.
-        watch: Told of the beginning and of every batch.
 
     Raises:
         UserError: Any of ``engines.errors``; the message and its hint say what to do.
     """
-    watch = watch or Silent()
-    bundle = ModelBundle.load(options.model)
+    bundle = ModelBundle.load(Path(options.model))
     class_columns(bundle.classes)
-    source = open_source(options.source)
-    results = ResultsFolder(options.out)
-    with results.locked():
-        job = begin(options, bundle, source, results, watch.building)
-        watch.begun(job)
-        start = time.perf_counter()
-        cells = 0
-        for done in _screened(job, watch):
-            cells += done.scored + done.faults
-            yield done
-        job.finish(cells, time.perf_counter() - start)
-
-
-def _screened(job: Job, watch: Watch) -> Iterator[ShardDone]:
-    """Decode, score and commit what is pending."""
-    if job.stages is None:
-        return
-    batches = job.stages.decoder.stream(job.pending())
-    scores = _watched(job.stages.runtime.stream(batches), watch)
-    for event in Commit(job.results, job.fingerprint, job.uncertainty).stream(scores):
-        if isinstance(event, ShardDone):
+    source = open_source(Path(options.source))
+    results = ResultsFolder(Path(options.out))
+    _require_outside(results.path, Path(options.source))
+    with _torch_threads_put_back(), results.locked():
+        session = yield from Start(options, bundle, source, results).session()
+        yield session.started()
+        start, cells = time.perf_counter(), 0
+        for event in session.screened():
+            if isinstance(event, ShardDone):
+                cells += event.scored + event.faults
             yield event
+        yield session.finish(cells, time.perf_counter() - start)
 
 
-def _watched(stream: Iterable[Scores], watch: Watch) -> Iterator[Scores]:
-    """Pass scores on, telling *watch*."""
-    for scores in stream:
-        watch.scored(scores)
-        yield scores
+def _require_outside(out: Path, source: Path) -> None:
+    """Refuse to write results among the cells: the next run would list what this one wrote."""
+    if source.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
+        raise ResultsError(
+            f"the results folder {out} lies in the folder of the cells, {source}",
+            hint="choose an --out outside of it",
+        )
+
+
+@contextmanager
+def _torch_threads_put_back() -> Iterator[None]:
+    """Leave PyTorch's number of threads as it was: it is the whole process's."""
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,32 +1,35 @@
-"""A run that may start streaming, and how it ends."""
+"""A run that is ready to stream, and how it ends."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from screen.results.parts import Commit
 from screen.results.run_record import RunRecord, now
-from screen.runners.finish import tell
+from screen.runners.events import Finished, Started
+from screen.runners.finish import write_summary
+from screen.runners.pipeline import screened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from engines.cells import Shard
     from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
     from screen.results.plan import Plan
     from screen.results.table_records import TableRecord
+    from screen.runners.events import BatchScored, ShardDone
     from screen.runners.startup_check import Stages
     from screen.summary.flags import Thresholds
 
-__all__ = ["Job"]
+__all__ = ["Session"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
+class Session:
     """
-    A run that may start streaming.
+    One start of a run, ready to stream.
 
     Attributes:
         results: Where it writes.
@@ -34,8 +37,8 @@ class Job:
         thresholds: From where slides are flagged.
         plan: Its cells.
         fingerprint: What marks its files.
-        done: The shards that an earlier start committed, by index.
-        stages: Decoder and runtime; None if nothing is pending.
+        parts: The shards that an earlier start committed, by index.
+        stages: Decoder and runtime; None if every shard is committed.
         record: run.json so far.
     """
 
@@ -44,44 +47,43 @@ class Job:
     thresholds: Thresholds
     plan: Plan
     fingerprint: Fingerprint
-    done: Mapping[int, TableRecord]
+    parts: Mapping[int, TableRecord]
     stages: Stages | None
     record: RunRecord
 
-    @property
-    def cells_done(self) -> int:
-        """How many cells an earlier start committed."""
-        return sum(part.rows for part in self.done.values())
+    def started(self) -> Started:
+        """Return the event that says what runs, and how much an earlier start has done."""
+        return Started(
+            record=self.record,
+            cells=len(self.plan),
+            cells_done=sum(part.rows for part in self.parts.values()),
+            bad_done=sum(part.bad for part in self.parts.values()),
+        )
 
-    @property
-    def bad_done(self) -> int:
-        """How many of those could not be scored."""
-        return sum(part.bad for part in self.done.values())
+    def screened(self) -> Iterator[BatchScored | ShardDone]:
+        """Decode, score and commit the shards that have no part yet."""
+        if self.stages is not None:
+            pending = self.plan.shards(done=self.parts)
+            commit = Commit(self.results, self.fingerprint, self.uncertainty)
+            yield from screened(pending, self.stages.decoder, self.stages.runtime, commit)
 
-    def pending(self) -> Iterator[Shard]:
-        """Yield the shards that have no part yet."""
-        return self.plan.shards(done=self.done)
-
-    def finish(self, cells: int, seconds: float) -> None:
+    def finish(self, cells: int, seconds: float) -> Finished:
         """
-        Write what is known only now, and complete run.json.
+        Write the tables that need every part, and complete run.json.
 
         Args:
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
         """
-        summary = tell(self.results, self.plan, self.fingerprint, self.uncertainty, self.thresholds)
-        told = replace(self.record, **summary)
-        if told != self.record:
+        summary = write_summary(
+            self.results, self.plan, self.fingerprint, self.uncertainty, self.thresholds
+        )
+        record = replace(self.record, **summary)
+        if record != self.record:
             self.results.drop_report()
-        rates, finished = told.rates, told.finished
+        rates, finished = record.rates, record.finished
         if cells:
             rates, finished = replace(rates, end_to_end=cells / seconds), None
-        self.results.write_run(
-            replace(
-                told,
-                state="done",
-                rates=rates,
-                finished=finished or now(),
-            )
-        )
+        record = replace(record, state="done", rates=rates, finished=finished or now())
+        self.results.write_run(record)
+        return Finished(record)

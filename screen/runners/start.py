@@ -1,13 +1,12 @@
-"""Begin a run, or go on with one: settle, plan, check, and only then write the first file."""
+"""Start a run, or go on with one: list, check what will run, and only then write a file."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engines.errors import ResultsError
+from engines.errors import BackendMissingError, ResultsError
 from engines.hardware.machine import package_versions, this_machine
-from screen.options import RunOptions, Settings, settle
 from screen.results.cell_uncertainty import Uncertainty
 from screen.results.discard import discardable, leftovers
 from screen.results.fingerprint import Fingerprint
@@ -15,65 +14,63 @@ from screen.results.parts import committed_parts
 from screen.results.plan import Plan, plan_source, read_plan
 from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
 from screen.results.tables import writing
+from screen.runners.candidates import runtime_settings
 from screen.runners.finish import trust_record
-from screen.runners.session import Job
-from screen.runners.startup_check import Opener, Stages
+from screen.runners.session import Session
+from screen.runners.startup_check import Stages, StartupCheck
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress
     from engines.sources import Source
+    from screen.options import RunOptions, Settings
     from screen.results.folder import ResultsFolder
+    from screen.runners.events import Building
 
-__all__ = ["begin"]
-
-
-def begin(
-    options: RunOptions,
-    bundle: ModelBundle,
-    source: Source,
-    results: ResultsFolder,
-    progress: BuildProgress | None = None,
-) -> Job:
-    """
-    Begin a run, or go on with the same one; the caller holds the lock.
-
-    Where an engine has to be built first, *progress* is told of it.
-
-    Raises:
-        ResultsError: If the folder belongs to another run.
-    """
-    beginning = Beginning(options, bundle, source, results, progress)
-    if options.restart:
-        return beginning.anew(discardable(results))
-    earlier = results.read_run()
-    if earlier is None:
-        return beginning.anew(leftovers(results))
-    return beginning.again(earlier)
+__all__ = ["Start"]
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """What is known before anything is settled."""
+class Start:
+    """
+    What is known before anything is settled.
+
+    Attributes:
+        options: What was asked for.
+        bundle: The model.
+        source: Where the cells are.
+        results: Where the tables go; whoever calls holds its lock.
+    """
 
     options: RunOptions
     bundle: ModelBundle
     source: Source
     results: ResultsFolder
-    progress: BuildProgress | None
 
-    @property
-    def _uncertainty(self) -> Uncertainty:
-        """Say what rows are judged by."""
-        return Uncertainty(self.bundle, self.options.coverage)
+    def session(self) -> Generator[Building, None, Session]:
+        """
+        Start a new run, or go on with the one that is in the results folder.
 
-    def anew(self, discard: list[Path]) -> Job:
+        Raises:
+            ResultsError: If the folder belongs to another run.
+            UserError: If nothing that was asked for can run.
+        """
+        if self.options.restart:
+            return (yield from self._new(discardable(self.results)))
+        earlier = self.results.read_run()
+        if earlier is None:
+            return (yield from self._new(leftovers(self.results)))
+        return (yield from self._resumed(earlier))
+
+    def _new(self, discard: list[Path]) -> Generator[Building, None, Session]:
         """List the source, check what will run, *discard* files, and write plan and run.json."""
-        settings = settle(self.options)
-        plan = plan_source(self.source, self.options.slide, settings.shard_cells.value)
-        stages = self._opener(plan).open(settings, may_fall_back=True)
+        expected = next(runtime_settings(self.options, []))
+        plan = self._planned(expected)
+        stages = yield from StartupCheck(self.options, self.bundle, self.source, plan).stages()
+        if stages.settings.shard_cells.value != expected.shard_cells.value:
+            plan = self._planned(stages.settings)
         fingerprint = self._fingerprint(stages.settings)
         record = self._first_record(plan, fingerprint, stages)
         with writing(self.results.path):
@@ -82,68 +79,72 @@ class Beginning:
             self.results.cells.mkdir(exist_ok=True)
         plan.write(self.results.plan, fingerprint.metadata)
         self.results.write_run(record)
-        return Job(
+        return Session(
             results=self.results,
             uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
-            done={},
+            parts={},
             stages=stages,
             record=record,
         )
 
-    def again(self, earlier: RunRecord) -> Job:
-        """Check that this is the same run, and find what is left of it."""
-        settings = earlier.choices
-        if contradiction := settings.contradiction(self.options):
-            raise _other_run(self.results, *contradiction)
+    def _resumed(self, record: RunRecord) -> Generator[Building, None, Session]:
+        """Make sure that this is the same run, and check what will run on what is left of it."""
+        if difference := record.choices.difference(self.options):
+            raise self._other_run(*difference)
         plan = read_plan(self.results)
-        fingerprint = self._fingerprint(settings)
-        _refuse_difference(earlier.fingerprint, fingerprint, self.results)
+        fingerprint = self._fingerprint(record.choices)
+        for name, value in asdict(fingerprint).items():
+            if (begun := getattr(record.fingerprint, name)) != value:
+                raise self._other_run(name, begun, value)
         plan.require_same_source(self.source)
-        where = replace(earlier.source, location=self.source.location)
-        earlier = replace(earlier, source=where)
-        done = committed_parts(self.results, plan.shard_count, fingerprint)
+        where = replace(record.source, location=self.source.location)
+        record = replace(record, source=where)
+        parts = committed_parts(self.results, plan.shard_count, fingerprint)
         stages = None
-        if len(done) < plan.shard_count:
-            stages = self._stages_again(plan, settings.again(self.options), earlier)
-            earlier = replace(
-                earlier,
-                state="running",
-                choices=stages.settings,
-                parity=stages.parity,
-                decoder=stages.decoder.version,
-                runtime=stages.runtime.version,
-                rates=replace(stages.rates, end_to_end=earlier.rates.end_to_end),
-                machine=this_machine(),
-                versions=package_versions(),
-            )
-            self.results.write_run(earlier)
-        return Job(
+        if len(parts) < plan.shard_count:
+            stages = yield from self._stages_as_begun(plan, record.choices)
+            record = _continued(record, stages)
+            self.results.write_run(record)
+        return Session(
             results=self.results,
             uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
-            done=done,
+            parts=parts,
             stages=stages,
-            record=earlier,
+            record=record,
         )
 
-    def _stages_again(self, plan: Plan, settings: Settings, earlier: RunRecord) -> Stages:
-        """Open stages; a verdict measured on this machine with these versions still holds."""
-        measured = earlier.parity
-        here = (this_machine(), package_versions())
-        if measured.verdict == "agrees" and (measured.machine, measured.versions) == here:
-            stages = self._opener(plan).reopen(settings, measured, earlier.rates)
-            if stages.runtime.version == earlier.runtime:
-                return stages
-        return self._opener(plan).open(settings, may_fall_back=False)
+    def _stages_as_begun(self, plan: Plan, begun: Settings) -> Generator[Building, None, Stages]:
+        """
+        Check what this run began with: each choice is asked for by name, so nothing falls back.
 
-    def _opener(self, plan: Plan) -> Opener:
-        """Say what stages are opened for."""
-        return Opener(self.options, self.bundle, self.source, plan, self.progress)
+        Raises:
+            ResultsError: If any of it does not work here.
+        """
+        options = begun.asked_again(self.options)
+        try:
+            stages = yield from StartupCheck(options, self.bundle, self.source, plan).stages()
+        except BackendMissingError as error:
+            values = ", ".join(f"{name} {value}" for name, value in begun.values().items())
+            raise ResultsError(
+                f"{self.results.path} was begun with {values}, and cannot go on like that: {error}",
+                hint="go on where that works, choose a new --out, or pass --restart to discard it",
+            ) from error
+        return replace(stages, settings=replace(begun, threads=stages.settings.threads))
+
+    def _planned(self, settings: Settings) -> Plan:
+        """List the source, in shards of this size."""
+        return plan_source(self.source, self.options.slide, settings.shard_cells.value)
+
+    @property
+    def _uncertainty(self) -> Uncertainty:
+        """Return what turns scores into rows."""
+        return Uncertainty(self.bundle, self.options.coverage)
 
     def _fingerprint(self, settings: Settings) -> Fingerprint:
         """Put together what can change a row."""
@@ -182,18 +183,24 @@ class Beginning:
             versions=package_versions(),
         )
 
+    def _other_run(self, name: str, begun: Any, asked: Any) -> ResultsError:
+        """Name the field in which two runs differ."""
+        return ResultsError(
+            f"{self.results.path} was begun with {name} {begun}, not {asked}",
+            hint="choose a new --out, or pass --restart to discard it",
+        )
 
-def _refuse_difference(earlier: Fingerprint, asked: Fingerprint, results: ResultsFolder) -> None:
-    """Raise ResultsError, naming what differs, unless this is the run that began here."""
-    for name, value in asdict(asked).items():
-        begun = getattr(earlier, name)
-        if begun != value:
-            raise _other_run(results, name, begun, value)
 
-
-def _other_run(results: ResultsFolder, name: str, begun: Any, asked: Any) -> ResultsError:
-    """Name the field in which two runs differ."""
-    return ResultsError(
-        f"{results.path} was begun with {name} {begun}, not {asked}",
-        hint="choose a new --out, or pass --restart to discard it",
+def _continued(record: RunRecord, stages: Stages) -> RunRecord:
+    """Return run.json of a run that goes on: what was measured and where is this start's."""
+    return replace(
+        record,
+        state="running",
+        choices=stages.settings,
+        parity=stages.parity,
+        decoder=stages.decoder.version,
+        runtime=stages.runtime.version,
+        rates=replace(stages.rates, end_to_end=record.rates.end_to_end),
+        machine=this_machine(),
+        versions=package_versions(),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,28 +12,32 @@ from engines import parity
 from engines.backends import open_decoder, open_runtime
 from engines.cells import Shard
 from engines.decode.base import DecodeOptions
-from engines.errors import BackendMissingError, DeviceError, EngineBuildError, ParityError
+from engines.errors import ParityError
 from engines.hardware.machine import package_versions, this_machine
-from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME
+from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME, runtime_row
 from engines.runtime.base import RuntimeOptions
 from screen.results.run_record import ParityRecord, Rates
-from screen.runners.fallback import in_float32, next_decoder, next_runtime
+from screen.runners.building import building_events, without_events
+from screen.runners.candidates import decoder_settings, first_that_agrees, runtime_settings
+from screen.runners.slot_check import require_equal_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.cells import Batch
+    from engines.cells import Batch, CellRef
     from engines.decode.base import Decoder
-    from engines.errors import UserError
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress, Runtime
+    from engines.parity import PixelAgreement, ScoreAgreement
+    from engines.runtime.base import Runtime
     from engines.sources import Source
     from screen.options import RunOptions, Settings
     from screen.results.plan import Plan
+    from screen.runners.candidates import PassedOver
+    from screen.runners.events import Building
 
-__all__ = ["Opener", "Stages"]
+__all__ = ["Stages", "StartupCheck"]
 
 PARITY_CELLS = 64
 
@@ -41,13 +45,13 @@ PARITY_CELLS = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:
     """
-    A decoder and a runtime that were held against the reference.
+    A decoder and a runtime that agree with the reference.
 
     Attributes:
         decoder: Ready to stream.
         runtime: Likewise.
-        settings: As settled, with the precision that holds.
-        parity: How they agree with the reference.
+        settings: What was taken, each choice with its reason.
+        parity: How they agree.
         rates: Cells per second of each stage alone, on the sample.
     """
 
@@ -59,128 +63,157 @@ class Stages:
 
 
 @dataclass(frozen=True, slots=True)
-class Opener:
-    """Opens stages for one run."""
+class SampledDecoder:
+    """
+    A decoder that agrees with Pillow, and the cells on which it does.
+
+    Attributes:
+        decoder: It.
+        settings: Which decoder, where, and why.
+        batches: The sample, decoded; none if no cell could be.
+        pixels: How it agrees; None where Pillow decoded none of the cells.
+        expected: ``(n, C)``: the sample's logits by FP32 PyTorch.
+    """
+
+    decoder: Decoder
+    settings: Settings
+    batches: Sequence[Batch]
+    pixels: PixelAgreement | None
+    expected: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRuntime:
+    """A runtime that agrees with FP32 PyTorch, if there were cells to tell; and how fast it is."""
+
+    runtime: Runtime
+    scores: ScoreAgreement | None
+    rate: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StartupCheck:
+    """
+    The check of one start: what may run is opened and compared until something agrees.
+
+    Attributes:
+        options: What was asked for.
+        bundle: The model.
+        source: Where the cells are.
+        plan: Which there are.
+        sampled: The decoders that were checked, by the device that the model runs on.
+    """
 
     options: RunOptions
     bundle: ModelBundle
     source: Source
     plan: Plan
-    progress: BuildProgress | None = None
+    sampled: dict[str, SampledDecoder] = field(default_factory=dict)
 
-    def open(self, settings: Settings, *, may_fall_back: bool) -> Stages:
+    def stages(self) -> Generator[Building, None, Stages]:
         """
-        Open and check a decoder and a runtime.
-
-        Args:
-            settings: What to open.
-            may_fall_back: Whether what was not asked for by name may give way to the reference's.
+        Open the best decoder and runtime that agree with the reference.
 
         Raises:
-            ParityError: If what was asked for, or float32, is not within its limits.
+            BackendMissingError: If what was asked for does not work here.
+            ParityError: If what was asked for, or everything, disagrees with the reference.
+            DeviceError: If the GPU fails, and nothing else may run.
+            EngineBuildError: If an engine cannot be built, and nothing else may run.
         """
-        decoder, settings, batches, pixels = self._agreeing_decoder(
-            settings, may_fall_back=may_fall_back
+        passed: list[PassedOver] = []
+        taken = yield from first_that_agrees(
+            self._candidates(passed), self._checked_runtime, passed
         )
-        if not batches:
-            agreement = ParityRecord(
-                verdict="not measured",
-                why="no cell could be decoded",
-                machine=this_machine(),
-                versions=package_versions(),
-            )
-            unknown = Rates(decode=None, runtime=None)
-            runtime, settings = self._working_runtime(settings, (), may_fall_back=may_fall_back)
-            return self._stages(settings, agreement, unknown, decoder, runtime)
-        runtime, settings, scores, rate = self._agreeing_runtime(
-            settings, batches, may_fall_back=may_fall_back
-        )
-        agreement = ParityRecord(
-            verdict="agrees",
-            pixels=pixels,
-            scores=scores,
-            machine=this_machine(),
-            versions=package_versions(),
-        )
-        rates = Rates(decode=_decode_rate(decoder, batches), runtime=rate)
-        return self._stages(settings, agreement, rates, decoder, runtime)
-
-    def reopen(self, settings: Settings, measured: ParityRecord, rates: Rates) -> Stages:
-        """Open stages whose parity an earlier start of this run measured on this machine."""
-        decoder = self._decoder(settings.decoder.value, settings)
-        return self._stages(settings, measured, rates, decoder, self._runtime(settings))
-
-    @staticmethod
-    def _stages(
-        settings: Settings,
-        agreement: ParityRecord,
-        rates: Rates,
-        decoder: Decoder,
-        runtime: Runtime,
-    ) -> Stages:
-        """Put stages together."""
+        checked, sampled = taken.opened, self._sampled(taken.settings)
+        rate = _decode_rate(sampled.decoder, sampled.batches) if sampled.batches else None
         return Stages(
-            decoder=decoder, runtime=runtime, settings=settings, parity=agreement, rates=rates
+            decoder=sampled.decoder,
+            runtime=checked.runtime,
+            settings=taken.settings,
+            parity=_parity_record(sampled, checked),
+            rates=Rates(decode=rate, runtime=checked.rate),
         )
 
-    def _agreeing_decoder(
-        self, settings: Settings, *, may_fall_back: bool
-    ) -> tuple[Decoder, Settings, list[Batch], parity.PixelAgreement | None]:
-        """Open the decoder, decode the sample; where it was ours to choose, fall back to Pillow."""
+    def _candidates(self, passed: list[PassedOver]) -> Iterator[Settings]:
+        """Yield runtimes and precisions, each with the decoder that agrees beside it."""
+        for settings in runtime_settings(self.options, passed):
+            decoding = self._sampled(settings).settings
+            yield replace(settings, decoder=decoding.decoder, decode_on=decoding.decode_on)
+
+    def _checked_runtime(self, settings: Settings) -> Generator[Building, None, CheckedRuntime]:
+        """Open a runtime, score the sample, and compare."""
+        sampled = self._sampled(settings)
+        runtime = yield from self._opened_runtime(settings, sampled.batches)
+        if not sampled.batches:
+            return CheckedRuntime(runtime, None, None)
+        logits, rate = _timed_logits(runtime, sampled.batches)
+        agreement = parity.score_agreement(
+            _refs(sampled.batches),
+            logits,
+            sampled.expected,
+            bundle=self.bundle,
+            precision=settings.precision.value,
+        )
+        if not agreement.holds:
+            raise ParityError(
+                f"the runtime {settings.runtime.value} disagrees with PyTorch; {agreement}",
+                hint=_other_hint(settings.precision.value),
+            )
+        require_equal_slots(runtime, sampled.batches)
+        return CheckedRuntime(runtime, agreement, rate)
+
+    def _opened_runtime(
+        self, settings: Settings, sample: Sequence[Batch]
+    ) -> Generator[Building, None, Runtime]:
+        """Open a runtime; where it builds an engine, in a thread that tells how far it is."""
+        name = settings.runtime.value
+        options = RuntimeOptions(
+            precision=settings.precision.value,
+            batch=settings.batch.value,
+            threads=settings.threads.value,
+        )
+        if not runtime_row(name).builds_engine:
+            return open_runtime(name, self.bundle, options, sample=sample)
+        return (
+            yield from building_events(
+                lambda progress: open_runtime(name, self.bundle, options, progress, sample)
+            )
+        )
+
+    def _sampled(self, settings: Settings) -> SampledDecoder:
+        """Return the decoder that goes with a runtime, checked once for each device."""
+        device = runtime_row(settings.runtime.value).device
+        if device not in self.sampled:
+            passed: list[PassedOver] = []
+            candidates = decoder_settings(self.options, settings, passed)
+            taken = without_events(first_that_agrees(candidates, self._checked_decoder, passed))
+            self.sampled[device] = taken.opened
+        return self.sampled[device]
+
+    def _checked_decoder(self, settings: Settings) -> Generator[Building, None, SampledDecoder]:
+        """Decode the sample, compare it with Pillow's, and score it by the reference."""
         decoder = self._decoder(settings.decoder.value, settings)
-        missed: UserError
-        try:
-            batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
-            pixels = parity.compare_decoder(self._decoder(REFERENCE_DECODER, settings), batches)
-            if pixels is None or pixels.holds:
-                return decoder, settings, batches, pixels
-            missed = ParityError(
+        batches = parity.sample(decoder, self.plan.spread(PARITY_CELLS), PARITY_CELLS)
+        pixels = parity.compare_decoder(self._decoder(REFERENCE_DECODER, settings), batches)
+        if pixels is not None and not pixels.holds:
+            raise ParityError(
                 f"the decoder {decoder.name} disagrees with Pillow; {pixels}",
                 hint=f"look at that file; --decoder {REFERENCE_DECODER} reads it as it should be",
             )
-        except DeviceError as error:
-            missed = error
-        following = next_decoder(settings, self.options, str(missed)) if may_fall_back else None
-        if following is None:
-            raise missed
-        return self._agreeing_decoder(following, may_fall_back=may_fall_back)
+        expected = self._reference_logits(settings, batches)
+        yield from ()  # a generator, as every attempt is, although nothing is built here
+        return SampledDecoder(decoder, settings, batches, pixels, expected)
 
-    def _agreeing_runtime(
-        self, settings: Settings, batches: Sequence[Batch], *, may_fall_back: bool
-    ) -> tuple[Runtime, Settings, parity.ScoreAgreement, float | None]:
-        """Open the runtime; where the precision was ours to choose, fall back to float32."""
+    def _reference_logits(
+        self, settings: Settings, batches: Sequence[Batch]
+    ) -> NDArray[np.float32]:
+        """Score the sample by FP32 PyTorch."""
+        if not batches:
+            return np.empty((0, len(self.bundle.classes)), np.float32)
         # No larger than the sample: a GPU's batch would take gigabytes and a minute in float32.
         largest = max(len(batch.refs) for batch in batches)
         options = RuntimeOptions(batch=largest, threads=settings.threads.value)
-        expected, _ = _timed_logits(open_runtime(REFERENCE_RUNTIME, self.bundle, options), batches)
-        refs = [ref for batch in batches for ref in batch.refs]
-        may = may_fall_back and self.options.precision == "auto"
-        while True:
-            runtime, settings = self._working_runtime(
-                settings, batches, may_fall_back=may_fall_back
-            )
-            logits, rate = _timed_logits(runtime, batches)
-            agreement = parity.score_agreement(
-                refs, logits, expected, bundle=self.bundle, precision=settings.precision.value
-            )
-            if agreement.holds:
-                return runtime, settings, agreement, rate
-            settings = in_float32(settings, agreement, may_fall_back=may)
-
-    def _working_runtime(
-        self, settings: Settings, sample: Sequence[Batch], *, may_fall_back: bool
-    ) -> tuple[Runtime, Settings]:
-        """Open the runtime; where it was ours to choose, fall back to the next on the GPU."""
-        tried: frozenset[str] = frozenset()
-        while True:
-            try:
-                return self._runtime(settings, sample), settings
-            except (BackendMissingError, DeviceError, EngineBuildError) as error:
-                tried |= {settings.runtime.value}
-                following = next_runtime(settings, self.options, str(error), tried)
-                if following is None or not may_fall_back:
-                    raise
-                settings = following
+        return _timed_logits(open_runtime(REFERENCE_RUNTIME, self.bundle, options), batches)[0]
 
     def _decoder(self, name: str, settings: Settings) -> Decoder:
         """Open a decoder that makes batches of the runtime's size."""
@@ -192,15 +225,29 @@ class Opener:
         )
         return open_decoder(name, self.source.read, self.bundle.input, options)
 
-    def _runtime(self, settings: Settings, sample: Sequence[Batch] = ()) -> Runtime:
-        """Open the runtime."""
-        options = RuntimeOptions(
-            precision=settings.precision.value,
-            batch=settings.batch.value,
-            threads=settings.threads.value,
-        )
-        name = settings.runtime.value
-        return open_runtime(name, self.bundle, options, self.progress, sample)
+
+def _parity_record(sampled: SampledDecoder, checked: CheckedRuntime) -> ParityRecord:
+    """Say how what was taken agrees with the reference."""
+    return ParityRecord(
+        verdict="not measured" if checked.scores is None else "agrees",
+        why="no cell could be decoded" if checked.scores is None else "",
+        pixels=sampled.pixels,
+        scores=checked.scores,
+        machine=this_machine(),
+        versions=package_versions(),
+    )
+
+
+def _other_hint(precision: str) -> str:
+    """Say what to do where a runtime misses in a precision."""
+    if precision == "fp32":
+        return "it computes something else than the bundle's network; try another --runtime"
+    return "pass --precision fp32 and a new --out"
+
+
+def _refs(batches: Sequence[Batch]) -> list[CellRef]:
+    """Name the cells of some batches, in order."""
+    return [ref for batch in batches for ref in batch.refs]
 
 
 def _timed_logits(
@@ -218,7 +265,7 @@ def _timed_logits(
 
 def _decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
     """Decode the sample again, files and codecs being warm now; return cells/s."""
-    refs = tuple(ref for batch in batches for ref in batch.refs)
+    refs = tuple(_refs(batches))
     start = time.perf_counter()
     list(decoder.stream([Shard(0, refs)]))
     return len(refs) / (time.perf_counter() - start)

@@ -8,6 +8,7 @@ from shutil import copytree
 import numpy as np
 import pytest
 import torch
+from logs import logged
 from safetensors.torch import load_file, save_file
 from tiny import config, screening
 
@@ -282,9 +283,8 @@ def test_what_costs_parity_is_kept_in_float32(bundle, monkeypatch):
     monkeypatch.setitem(
         sensitivity.score_agreement.__globals__["DP_LIMIT"], "bf16", plain.max_dp * 0.6
     )
-    said = []
-
-    found = find_mixed(bundle, refs(8), noise(8), precision="bf16", say=said.append)
+    with logged() as said:
+        found = find_mixed(bundle, refs(8), noise(8), precision="bf16")
 
     assert found.holds
     assert found.costly

@@ -9,6 +9,7 @@ from dataclasses import asdict, fields, replace
 import numpy as np
 import pytest
 from filelock import FileLock
+from logs import logged
 
 from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.errors import EngineBuildError
@@ -72,8 +73,8 @@ def engine(bundle):
 
 def again(bundle, options=FP32):
     """Ask for an engine; return it and what was said."""
-    said = []
-    return engine_for(bundle, options, say=said.append), said
+    with logged() as said:
+        return engine_for(bundle, options), said
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(EngineKey)])
@@ -159,9 +160,8 @@ def test_an_unreadable_record_is_built_again(bundle, engine, text):
 
 def test_an_engine_that_does_not_load_is_discarded(bundle, engine):
     """The runtime rejects it, one line says why, and the next call builds it anew."""
-    said = []
-
-    discard(engine, "it does not deserialise", said.append)
+    with logged() as said:
+        discard(engine, "it does not deserialise")
     _, (line,) = again(bundle)
 
     assert said == [f"the engine {engine.key.short} is discarded: it does not deserialise"]
@@ -172,8 +172,8 @@ def _build(folder, messages):
     """Build in another process, and count what was built."""
     from engines.models.bundle import ModelBundle
 
-    said = []
-    engine = engine_for(ModelBundle.load(folder), FP32, say=said.append)
+    with logged() as said:
+        engine = engine_for(ModelBundle.load(folder), FP32)
     messages.put((engine.key.digest, [line for line in said if line.startswith("building")]))
 
 
@@ -195,14 +195,10 @@ def test_two_processes_build_once(bundle):
 
 def test_whoever_waits_says_so(engine):
     """And gets the lock when the other lets it go."""
-    other, said = FileLock(engine.path.with_suffix(".lock")), []
+    other = FileLock(engine.path.with_suffix(".lock"))
     other.acquire()
 
-    def hear(line):
-        said.append(line)
-        other.release()
-
-    with engine_cache._locked(engine.key, hear):
+    with logged(hear=lambda _: other.release()) as said, engine_cache._locked(engine.key):
         assert said == ["another process is building this engine; waiting for it"]
 
 
@@ -270,10 +266,11 @@ def test_exceptions_are_looked_for_on_a_sample_once(bundle):
     """The finding is kept for every later engine of this model."""
     refs = tuple(CellRef(f"cell{index}", "s") for index in range(4))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    sample, said = [Batch(Shard(0, refs), refs, (CellFacts(),) * 4, pixels)], []
+    sample = [Batch(Shard(0, refs), refs, (CellFacts(),) * 4, pixels)]
 
-    engine = engine_for(bundle, EngineOptions(batch=4), sample=sample, say=said.append)
-    engine_for(bundle, EngineOptions(batch=5), sample=sample, say=said.append)
+    with logged() as said:
+        engine = engine_for(bundle, EngineOptions(batch=4), sample=sample)
+        engine_for(bundle, EngineOptions(batch=5), sample=sample)
 
     assert engine.record["mixed"]["cells"] == 4
     assert engine.record["mixed"]["holds"]

@@ -12,8 +12,8 @@ import time
 import click
 import pytest
 
+from engines.sources.names import printable
 from screen.cli import main as cli
-from screen.cli.progress import printable
 
 
 def ran(monkeypatch, capsys, *arguments):
@@ -114,7 +114,7 @@ def test_a_bug_keeps_its_traceback(run, monkeypatch):
     def broken(*_):
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("screen.runners.local.begin", broken)
+    monkeypatch.setattr("screen.runners.start.Start.session", broken)
 
     status, _, err = run()
 
@@ -129,7 +129,7 @@ def test_an_interrupt_keeps_what_is_finished(run, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("screen.runners.local.begin", interrupted)
+    monkeypatch.setattr("screen.runners.start.Start.session", interrupted)
 
     status, _, err = run()
 

@@ -14,6 +14,7 @@ from itertools import islice
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import zoo
 
 import screen
@@ -25,9 +26,11 @@ from engines.errors import (
     ResultsError,
     SourceError,
 )
+from engines.registry import Obstacle
 from engines.sources.folder import FolderSource
 from screen.results.folder import ResultsFolder
 from screen.results.schema import FINGERPRINT_KEY
+from screen.runners.events import BatchScored, Finished, ShardDone, Started
 
 MANY = 40
 
@@ -51,6 +54,17 @@ def ran(options):
     """Run to the end and return the rows."""
     list(screen.run(options))
     return rows(options)
+
+
+def ran_until(options, shards):
+    """Leave a run once so many shards are on disk; none: before the first."""
+    stream = screen.run(options)
+    done = (event for event in stream if isinstance(event, ShardDone))
+    if shards:
+        next(islice(done, shards - 1, None), None)
+    else:
+        next(stream)
+    stream.close()
 
 
 def rows(options):
@@ -98,9 +112,7 @@ def test_resuming_equals_never_stopping(options, tmp_path, stop):
     straight = changed(options, out=tmp_path / "straight")
     expected = ran(straight)
 
-    stream = screen.run(options)
-    list(islice(stream, stop))
-    stream.close()
+    ran_until(options, stop)
 
     assert ran(options) == expected
     for name in ("slides.parquet", "duplicates.parquet"):
@@ -145,9 +157,7 @@ def test_killed_before_run_json_begins_anew(options):
 
 def test_a_file_that_vanished_since_is_its_own_row(options):
     """A resumed run reads the plan and never lists the source again."""
-    stream = screen.run(options)
-    next(stream)
-    stream.close()
+    ran_until(options, 1)
     (options.source / "second" / "lzw.tif").unlink()
     (options.source / "second" / "new.bmp").write_bytes(zoo.good()["plain.bmp"])
 
@@ -222,9 +232,7 @@ def test_what_was_not_measured_is_measured_on_resume(options, monkeypatch):
     """A start without a decodable cell gives no verdict to rely on."""
     with monkeypatch.context() as broken:
         broken.setattr(FolderSource, "read", _unreachable)
-        stream = screen.run(options)
-        next(stream)
-        stream.close()
+        ran_until(options, 1)
     assert run_json(options)["parity"]["verdict"] == "not measured"
 
     ran(options)
@@ -241,7 +249,7 @@ def test_a_full_disk_is_a_mendable_error(options, monkeypatch):
     """It is no bug; once there is space, the same command goes on."""
     expected = ran(changed(options, out=options.out.with_name("straight")))
     stream = screen.run(options)
-    next(stream)
+    next(event for event in stream if isinstance(event, ShardDone))
     with monkeypatch.context() as full:
         full.setattr("os.fsync", _full)
         with pytest.raises(ResultsError, match="No space left"):
@@ -481,9 +489,7 @@ def test_a_precision_that_misses_by_auto_falls_back_and_says_so(options, monkeyp
 def test_a_resume_keeps_the_precision_it_fell_back_to(options, monkeypatch):
     """On resume, auto means: as this run began."""
     monkeypatch.setitem(parity.DP_LIMIT, "bf16", 0.0)
-    stream = screen.run(options)
-    next(stream)
-    stream.close()
+    ran_until(options, 1)
     monkeypatch.undo()
 
     ran(options)
@@ -518,25 +524,42 @@ def test_pixels_that_are_not_the_references_stop(options, monkeypatch):
         ran(options)
 
 
-def test_a_resume_on_this_machine_reuses_the_verdict(options, monkeypatch):
-    """Parity was measured for exactly this; it is not measured again."""
-    stream = screen.run(options)
-    next(stream)
-    stream.close()
-
-    def never(*_):
-        raise AssertionError("measured again")
-
-    monkeypatch.setattr(parity, "sample", never)
+def test_a_resume_measures_parity_again(options, monkeypatch):
+    """What was cached may have changed since: the same machine and versions are no proof."""
+    ran_until(options, 1)
+    measured = []
+    real = parity.score_agreement
+    monkeypatch.setattr(
+        parity, "score_agreement", lambda *a, **k: measured.append(1) or real(*a, **k)
+    )
 
     assert len(ran(options)) == 11
+    assert measured == [1]
+
+
+def test_a_resume_that_disagrees_stops(options, monkeypatch):
+    """Nothing falls back in the middle of a run."""
+    ran_until(options, 1)
+    monkeypatch.setitem(parity.DP_LIMIT, "fp32", -1.0)
+    monkeypatch.setitem(parity.DP_LIMIT, "bf16", -1.0)
+
+    with pytest.raises(ParityError, match="disagrees with PyTorch"):
+        ran(options)
+
+
+def test_a_resume_without_its_runtime_says_what_it_was_begun_with(options, monkeypatch):
+    """Another runtime would be another run."""
+    ran_until(options, 1)
+    runtime = run_json(options)["choices"]["runtime"]["value"]
+    monkeypatch.setattr("engines.backends.obstacle", lambda _: Obstacle("it is gone", "install it"))
+
+    with pytest.raises(ResultsError, match=f"begun with .*runtime {runtime}.*it is gone"):
+        ran(options)
 
 
 def test_a_resume_with_other_versions_measures_again(options):
     """A verdict holds for the machine and versions it was measured with."""
-    stream = screen.run(options)
-    next(stream)
-    stream.close()
+    ran_until(options, 1)
     record = run_json(options)
     record["parity"]["versions"]["openvino"] = record["parity"]["scores"] = None
     (options.out / "run.json").write_text(json.dumps(record))
@@ -569,3 +592,84 @@ def test_any_number_of_classes_can_be_screened(options, three_classes):
     assert {row["predicted"] for row in found} <= {"a", "b c", "d", None}
     assert {row["positive"] for row in found} == {None}
     assert {"prob_a", "prob_b_c", "prob_d"} <= found[0].keys()
+
+
+def test_a_run_is_events(options):
+    """Started, then batches and shards, every cell once, then Finished with run.json as it is."""
+    started, *events, finished = screen.run(options)
+
+    assert isinstance(started, Started)
+    assert (started.cells, started.cells_done, started.record.state) == (11, 0, "running")
+    assert isinstance(finished, Finished)
+    assert finished.record == ResultsFolder(options.out).read_run()
+    batches = [event for event in events if isinstance(event, BatchScored)]
+    shards = [event for event in events if isinstance(event, ShardDone)]
+    assert [shard.index for shard in shards] == [0, 1, 2, 3]
+    assert len(batches) + len(shards) == len(events)
+    for kind in (batches, shards):
+        assert sum(event.scored for event in kind) == 9
+        assert sum(event.faults for event in kind) == 2
+
+
+def test_a_resume_starts_with_what_is_done(options):
+    """And so may a display."""
+    ran_until(options, 2)
+
+    started = next(screen.run(options))
+
+    assert (started.cells, started.cells_done) == (11, 6)
+
+
+def test_places_are_strings_or_paths(options):
+    """What a user types first works."""
+    typed = screen.RunOptions(
+        source=str(options.source), out=str(options.out), model=str(options.model)
+    )
+
+    assert len(ran(typed)) == 11
+
+
+def test_pytorchs_threads_are_put_back(options):
+    """The number is the whole process's, and the process is the user's."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+
+    ran(changed(options, runtime="torch", threads=1))
+
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("inside", [".", "results", "deep/er"])
+def test_results_among_the_cells_are_refused(options, inside):
+    """The next run would list what this one wrote."""
+    with pytest.raises(ResultsError, match="lies in the folder of the cells") as caught:
+        ran(changed(options, out=options.source / inside))
+
+    assert "outside" in caught.value.hint
+    assert not (options.source / "results").exists()
+    assert not (options.source / ".lock").exists()
+
+
+@pytest.mark.parametrize("out", ["s3://bucket/x", "gs://b", "https://host/x", "file:///tmp/x"])
+def test_an_address_is_no_results_folder(options, out):
+    """It would be a folder called s3: in the current one."""
+    with pytest.raises(ResultsError, match=f"to the address {out}") as caught:
+        changed(options, out=out)
+
+    assert "folder on this machine" in caught.value.hint
+
+
+def test_a_failed_start_leaves_no_folder(options, tmp_path):
+    """Nor the folders above it; one that was there stays."""
+    for path in options.source.rglob("*.*"):
+        path.unlink()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+
+    for out in (tmp_path / "new" / "results", kept):
+        with pytest.raises(SourceError):
+            ran(changed(options, out=out))
+
+    assert not (tmp_path / "new").exists()
+    assert kept.exists()

@@ -18,12 +18,16 @@ from engines.errors import (
 from engines.hardware import gpu, machine
 from engines.hardware.gpu import Device
 from engines.runtime import availability
+from engines.runtime.base import DEFAULT_BATCH
 from engines.sources import open_source
 from screen import RunOptions, open_results, run
-from screen.options import settle
+from screen.options import SHARD_CELLS
 from screen.results.folder import ResultsFolder
 from screen.runners import startup_check
-from screen.runners.start import begin
+from screen.runners.building import without_events
+from screen.runners.candidates import runtime_settings
+from screen.runners.events import ShardDone
+from screen.runners.start import Start
 
 RTX4090 = Device("NVIDIA GeForce RTX 4090", "8.9", "580.65")
 
@@ -71,11 +75,13 @@ def runtimes(monkeypatch):
     opened, failing = [], {}
     real = startup_check.open_runtime
 
-    def open_runtime(name, bundle, asked, *rest):
+    def open_runtime(name, bundle, asked, *rest, **more):
         opened.append((name, asked.precision))
-        if name in failing:
-            raise failing[name]
-        return real("torch", bundle, replace(asked, precision="fp32"))
+        wrong = failing.get(name)
+        if isinstance(wrong, Exception):
+            raise wrong
+        runtime = real("torch", bundle, replace(asked, precision="fp32"))
+        return wrong(runtime) if wrong else runtime
 
     monkeypatch.setattr(startup_check, "open_runtime", open_runtime)
     return opened, failing
@@ -123,13 +129,71 @@ def test_a_runtime_asked_for_by_name_does_not_give_way(options, runtimes):
 
 
 @pytest.mark.usefixtures("with_gpu")
-def test_the_last_runtime_on_the_gpu_does_not_give_way_to_the_processors(options, runtimes):
-    """A hundredth of the speed is not what auto promised: the user decides."""
+def test_the_last_runtime_on_the_gpu_gives_way_to_the_processors(options, runtimes, caplog):
+    """Each that was passed over is on record and in the log; batches are the processor's again."""
     runtimes[1]["tensorrt-rtx"] = EngineBuildError("no plan")
     runtimes[1]["torch-cuda"] = DeviceError("no memory")
 
-    with pytest.raises(DeviceError, match="no memory"):
-        choices(options)
+    settled = choices(replace(options, batch=None))
+
+    assert settled["runtime"] == {"value": "openvino", "reason": "fell back: no plan; no memory"}
+    assert settled["batch"]["value"] == DEFAULT_BATCH
+    assert settled["shard_cells"]["value"] == SHARD_CELLS
+    assert settled["decode_on"]["value"] == "cpu"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "not taken: no plan",
+        "not taken: no memory",
+    ]
+
+
+class OtherScores:
+    """A runtime that gives every cell the opposite of its scores."""
+
+    name, version, slot_count = "other", "1", 1
+
+    def __init__(self, runtime):
+        """Score with *runtime*."""
+        self.runtime, self.options = runtime, runtime.options
+
+    def stream(self, batches):
+        """Turn scores over."""
+        for scores in self.runtime.stream(batches):
+            yield replace(scores, logits=-scores.logits)
+
+
+class OneBadSlot(OtherScores):
+    """A runtime whose second slot changes one bit of a feature: no label, no probability."""
+
+    slot_count = 3
+
+    def stream(self, batches):
+        """Take the slots in turn."""
+        for number, scores in enumerate(self.runtime.stream(batches)):
+            if number % self.slot_count == 1:
+                scores.features.view(np.uint16)[0, 0] ^= 1
+            yield scores
+
+
+@pytest.mark.usefixtures("with_gpu")
+@pytest.mark.parametrize("wrong", [OtherScores, OneBadSlot])
+def test_a_runtime_on_the_gpu_that_misses_gives_way_to_the_processors(options, runtimes, wrong):
+    """In half precision and in float32, whatever can be built; a fault of one slot shows, too."""
+    runtimes[1].update({"tensorrt-rtx": wrong, "torch-cuda": wrong})
+
+    settled = choices(options)
+
+    tried = [name for name, _ in runtimes[0] if name != "torch"]
+    assert tried == ["tensorrt-rtx"] * 2 + ["torch-cuda"] * 2 + ["openvino"]
+    assert settled["runtime"]["value"] == "openvino"
+    assert settled["runtime"]["reason"].count("disagrees with") == 4
+
+
+def test_a_fault_in_the_second_slot_stops_what_was_asked_for(options, runtimes):
+    """By name it runs or the command fails: the fault does not hide behind the first slot."""
+    runtimes[1]["openvino"] = OneBadSlot
+
+    with pytest.raises(ParityError, match="disagrees with itself: .* in batch 2 of 3"):
+        choices(replace(options, runtime="openvino"))
 
 
 @pytest.mark.usefixtures("with_gpu", "runtimes")
@@ -173,7 +237,7 @@ def test_a_run_goes_on_where_it_decoded(options):
 @pytest.mark.usefixtures("with_gpu")
 def test_batches_on_a_gpu_are_large_and_shards_follow(options):
     """256 cells, and at least 64 batches a shard."""
-    settled = settle(replace(options, batch=None))
+    settled = next(runtime_settings(replace(options, batch=None), []))
 
     assert settled.batch.value == 256
     assert settled.shard_cells.value == 64 * 256
@@ -183,7 +247,8 @@ def test_other_exceptions_of_half_precision_are_measured_again(options, bundle, 
     """A verdict holds for the engine that it was measured on."""
     source, results = open_source(options.source), ResultsFolder(options.out)
     options.out.mkdir()
-    begin(options, bundle, source, results)
+    start = Start(options, bundle, source, results)
+    without_events(start.session())
     record = results.read_run()
     results.write_run(replace(record, runtime="the same, but other modules in float32"))
     measured = []
@@ -192,10 +257,10 @@ def test_other_exceptions_of_half_precision_are_measured_again(options, bundle, 
         parity, "score_agreement", lambda *a, **k: measured.append(1) or real(*a, **k)
     )
 
-    job = begin(options, bundle, source, results)
+    session = without_events(start.session())
 
     assert measured == [1]
-    assert job.record.runtime == record.runtime
+    assert session.record.runtime == record.runtime
 
 
 @pytest.mark.gpu
@@ -205,7 +270,7 @@ def test_a_run_on_the_gpu_keeps_the_laws(options):
     there = rows(by_auto)
     again = rows(replace(by_auto, out=options.out.with_name("again")))
     partly = replace(by_auto, out=options.out.with_name("partly"))
-    next(run(partly))
+    next(event for event in run(partly) if isinstance(event, ShardDone))
     here = rows(
         replace(by_auto, out=options.out.with_name("here"), runtime="torch", decoder="pillow")
     )
