@@ -75,23 +75,24 @@ def show_building(events: Generator[Building, None, T], console: Console) -> T:
 @contextmanager
 def show_logs(console: Console, *, quiet: bool) -> Iterator[None]:
     """
-    Print on stderr what is logged while something takes long: exports, builds, what was not taken.
+    Print on stderr what is logged while something takes long, above a bar that is being drawn.
 
-    Above a bar that is being drawn on the same console; quiet: errors only.
+    Of the engines all that takes long, such as an export; of runs warnings: what was not taken, or
+    a part that is damaged. Quiet: warnings alone.
     """
     handler = logging.Handler()
     shown = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     show = shown if console.is_terminal else say
     handler.emit = lambda record: show(printable(record.getMessage()))  # type: ignore[method-assign]
-    loggers = [logging.getLogger(name) for name in ("engines", "screen.runners")]
-    for log in loggers:
-        log.setLevel(logging.ERROR if quiet else logging.INFO)
-        log.addHandler(handler)
+    levels = {"engines": logging.WARNING if quiet else logging.INFO, "screen": logging.WARNING}
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+        logging.getLogger(name).addHandler(handler)
     try:
         yield
     finally:
-        for log in loggers:
-            log.removeHandler(handler)
+        for name in levels:
+            logging.getLogger(name).removeHandler(handler)
 
 
 def _last_record(events: Iterable[Event]) -> RunRecord:

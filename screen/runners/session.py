@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from screen.results.plan import Plan
     from screen.results.table_records import TableRecord
     from screen.runners.events import BatchScored, ShardDone
-    from screen.runners.startup_check import Stages
+    from screen.runners.stages import Stages
     from screen.summary.flags import Thresholds
 
 __all__ = ["Session"]

@@ -17,7 +17,7 @@ from screen.results.tables import writing
 from screen.runners.candidates import runtime_settings
 from screen.runners.finish import trust_record
 from screen.runners.session import Session
-from screen.runners.startup_check import Stages, StartupCheck
+from screen.runners.startup_check import StartupCheck
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from screen.options import RunOptions, Settings
     from screen.results.folder import ResultsFolder
     from screen.runners.events import Building
+    from screen.runners.stages import Stages
 
 __all__ = ["Start"]
 

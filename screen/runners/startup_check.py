@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -10,26 +9,32 @@ import numpy as np
 
 from engines import parity
 from engines.backends import open_decoder, open_runtime
-from engines.cells import Shard
 from engines.decode.base import DecodeOptions
 from engines.errors import ParityError
-from engines.hardware.machine import package_versions, this_machine
 from engines.registry import REFERENCE_DECODER, REFERENCE_RUNTIME, runtime_row
 from engines.runtime.base import RuntimeOptions
-from screen.results.run_record import ParityRecord, Rates
+from screen.results.run_record import Rates
 from screen.runners.building import building_events, without_events
 from screen.runners.candidates import decoder_settings, first_that_agrees, runtime_settings
 from screen.runners.slot_check import require_equal_slots
+from screen.runners.stages import (
+    CheckedRuntime,
+    SampledDecoder,
+    Stages,
+    decode_rate,
+    parity_record,
+    refs_of,
+    timed_logits,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.cells import Batch, CellRef
+    from engines.cells import Batch
     from engines.decode.base import Decoder
     from engines.models.bundle import ModelBundle
-    from engines.parity import PixelAgreement, ScoreAgreement
     from engines.runtime.base import Runtime
     from engines.sources import Source
     from screen.options import RunOptions, Settings
@@ -37,58 +42,9 @@ if TYPE_CHECKING:
     from screen.runners.candidates import PassedOver
     from screen.runners.events import Building
 
-__all__ = ["Stages", "StartupCheck"]
+__all__ = ["StartupCheck"]
 
 PARITY_CELLS = 64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stages:
-    """
-    A decoder and a runtime that agree with the reference.
-
-    Attributes:
-        decoder: Ready to stream.
-        runtime: Likewise.
-        settings: What was taken, each choice with its reason.
-        parity: How they agree.
-        rates: Cells per second of each stage alone, on the sample.
-    """
-
-    decoder: Decoder
-    runtime: Runtime
-    settings: Settings
-    parity: ParityRecord
-    rates: Rates
-
-
-@dataclass(frozen=True, slots=True)
-class SampledDecoder:
-    """
-    A decoder that agrees with Pillow, and the cells on which it does.
-
-    Attributes:
-        decoder: It.
-        settings: Which decoder, where, and why.
-        batches: The sample, decoded; none if no cell could be.
-        pixels: How it agrees; None where Pillow decoded none of the cells.
-        expected: ``(n, C)``: the sample's logits by FP32 PyTorch.
-    """
-
-    decoder: Decoder
-    settings: Settings
-    batches: Sequence[Batch]
-    pixels: PixelAgreement | None
-    expected: NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class CheckedRuntime:
-    """A runtime that agrees with FP32 PyTorch, if there were cells to tell; and how fast it is."""
-
-    runtime: Runtime
-    scores: ScoreAgreement | None
-    rate: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +81,12 @@ class StartupCheck:
             self._candidates(passed), self._checked_runtime, passed
         )
         checked, sampled = taken.opened, self._sampled(taken.settings)
-        rate = _decode_rate(sampled.decoder, sampled.batches) if sampled.batches else None
+        rate = decode_rate(sampled.decoder, sampled.batches) if sampled.batches else None
         return Stages(
             decoder=sampled.decoder,
             runtime=checked.runtime,
             settings=taken.settings,
-            parity=_parity_record(sampled, checked),
+            parity=parity_record(sampled, checked),
             rates=Rates(decode=rate, runtime=checked.rate),
         )
 
@@ -146,9 +102,9 @@ class StartupCheck:
         runtime = yield from self._opened_runtime(settings, sampled.batches)
         if not sampled.batches:
             return CheckedRuntime(runtime, None, None)
-        logits, rate = _timed_logits(runtime, sampled.batches)
+        logits, rate = timed_logits(runtime, sampled.batches)
         agreement = parity.score_agreement(
-            _refs(sampled.batches),
+            refs_of(sampled.batches),
             logits,
             sampled.expected,
             bundle=self.bundle,
@@ -213,7 +169,7 @@ class StartupCheck:
         # No larger than the sample: a GPU's batch would take gigabytes and a minute in float32.
         largest = max(len(batch.refs) for batch in batches)
         options = RuntimeOptions(batch=largest, threads=settings.threads.value)
-        return _timed_logits(open_runtime(REFERENCE_RUNTIME, self.bundle, options), batches)[0]
+        return timed_logits(open_runtime(REFERENCE_RUNTIME, self.bundle, options), batches)[0]
 
     def _decoder(self, name: str, settings: Settings) -> Decoder:
         """Open a decoder that makes batches of the runtime's size."""
@@ -226,46 +182,8 @@ class StartupCheck:
         return open_decoder(name, self.source.read, self.bundle.input, options)
 
 
-def _parity_record(sampled: SampledDecoder, checked: CheckedRuntime) -> ParityRecord:
-    """Say how what was taken agrees with the reference."""
-    return ParityRecord(
-        verdict="not measured" if checked.scores is None else "agrees",
-        why="no cell could be decoded" if checked.scores is None else "",
-        pixels=sampled.pixels,
-        scores=checked.scores,
-        machine=this_machine(),
-        versions=package_versions(),
-    )
-
-
 def _other_hint(precision: str) -> str:
     """Say what to do where a runtime misses in a precision."""
     if precision == "fp32":
         return "it computes something else than the bundle's network; try another --runtime"
     return "pass --precision fp32 and a new --out"
-
-
-def _refs(batches: Sequence[Batch]) -> list[CellRef]:
-    """Name the cells of some batches, in order."""
-    return [ref for batch in batches for ref in batch.refs]
-
-
-def _timed_logits(
-    runtime: Runtime, batches: Sequence[Batch]
-) -> tuple[NDArray[np.float32], float | None]:
-    """Score through the stream, as the run will; also cells/s after the first, slower, batch."""
-    stream = runtime.stream(batches)
-    logits = [next(stream).logits]
-    start = time.perf_counter()
-    logits += [scores.logits for scores in stream]
-    seconds = time.perf_counter() - start
-    later = sum(map(len, logits[1:]))
-    return np.concatenate(logits), later / seconds if later else None
-
-
-def _decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
-    """Decode the sample again, files and codecs being warm now; return cells/s."""
-    refs = tuple(_refs(batches))
-    start = time.perf_counter()
-    list(decoder.stream([Shard(0, refs)]))
-    return len(refs) / (time.perf_counter() - start)
