@@ -149,7 +149,8 @@ class Scores:
         faults: Cells of the same batch that did not decode.
         logits: ``(n, C)`` float32.
         features: ``(n, F)`` float16, the pooled vector.
-        evidence: ``(n, C, h, w)`` float16; its mean over places plus the bias is the logit.
+        evidence: ``(n, C, h, w)`` float16; its mean over places plus the bias is the logit. None
+            where the model's head has none.
         quality: As the batch had it.
     """
 
@@ -159,13 +160,13 @@ class Scores:
     faults: tuple[Fault, ...]
     logits: NDArray[np.float32]
     features: NDArray[np.float16]
-    evidence: NDArray[np.float16]
+    evidence: NDArray[np.float16] | None
     quality: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         """Refuse scores that cannot be told apart."""
-        counts = {len(self.refs), len(self.facts), len(self.logits), len(self.features)}
-        if self.quality is not None:
-            counts.add(len(self.quality))
-        if counts != {len(self.evidence)}:
+        counts = {len(self.facts), len(self.logits), len(self.features)}
+        optional = (self.evidence, self.quality)
+        counts |= {len(values) for values in optional if values is not None}
+        if counts != {len(self.refs)}:
             raise ValueError(f"scores, features or evidence do not match {len(self.refs)} refs")

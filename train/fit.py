@@ -22,6 +22,7 @@ from train.recipe import changes
 from train.trainer.checkpoint import Identity, load_state, save_state
 from train.trainer.events import EpochDone
 from train.trainer.init_weights import network_to_train, sources_of, subjects_behind
+from train.trainer.servable import servable_recipe
 from train.trainer.trainer import Training
 from train.trainer.training_cells import decoded_parts
 
@@ -196,16 +197,18 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     Decode the cells, build the network, and resume where a former run of the same training ended.
 
     Raises:
-        UserError: If the start weights cannot be had or the state is another training's.
+        UserError: If the start weights cannot be had, what would be trained could not be screened
+            with, or the state is another training's.
     """
     _check_positive(options.positive, parts.classes)
     _check_start(parts, recipe, options.init)
     _check_backgrounds(recipe, options.backgrounds)
+    torch.manual_seed(options.seed)
+    network = network_to_train(recipe, len(parts.classes), options.init)
+    recipe = servable_recipe(recipe, network)
     identity = _identity(parts, recipe, options)
     options.state.mkdir(parents=True, exist_ok=True)
     state = load_state(options.state / "state.pt", identity)
-    torch.manual_seed(options.seed)
-    network = network_to_train(recipe, len(parts.classes), options.init)
     training = Training(recipe, network, options.compute, options.seed)
     if state:
         training.resume(state)

@@ -21,7 +21,7 @@ __all__ = ["GRAPH_VERSION", "OUTPUTS", "TYPES_KEY", "onnx_from_bundle"]
 
 GRAPH_VERSION = 5  # part of the cached file's name: raise it when the exported graph changes
 EXAMPLE_BATCH = 2  # a batch of 1 would be baked into the graph
-OUTPUTS = ("logits", "features", "evidence")
+OUTPUTS = ("logits", "features", "evidence")  # the last where the model's head has any
 TYPES_KEY = "slidescreen.types"  # metadata: precision, and convolutions by type, in JSON
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def _export(bundle: ModelBundle, path: Path, precision: str, keep_fp32: Collecti
             graph,
             (torch.zeros(shape, dtype=torch.uint8),),
             input_names=["pixels"],
-            output_names=list(OUTPUTS),
+            output_names=list(OUTPUTS if graph.head.places else OUTPUTS[:2]),
             dynamic_shapes=({0: torch.export.Dim("cells")},),
             dynamo=True,
             verbose=False,

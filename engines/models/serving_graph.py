@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from engines.errors import BundleError
 from engines.models.casting import DTYPES, compute_in, fold_batch_norms, widen_colours
+from engines.models.head import head_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -36,20 +37,24 @@ __all__ = [
 ]
 
 FOLD_TOLERANCE = 1e-3  # of the largest logit, float32: folding only rounds differently
-HEAD_TOLERANCE = 1e-3  # of a logit, float32: mean(evidence) + bias against the model's own head
 
 
 class ServingGraph(nn.Module):
     """
-    A classifier with a pooled linear head, taken apart so that its evidence can be seen.
+    A classifier taken apart, so that its features and, where there is any, its evidence are seen.
 
     ``evidence`` is the classifier applied at each place of the last feature map: the class
     activation map of Zhou et al., "Learning Deep Features for Discriminative Localization"
-    (CVPR 2016), exact for a global-average head.
+    (CVPR 2016), exact for a global-average head; other heads have none (``engines.models.head``).
     """
 
     def __init__(self, network: nn.Module, expected: ModelInput) -> None:
-        """Wrap *network*, which takes normalised NCHW float32."""
+        """
+        Wrap *network*, which takes normalised NCHW float32; it is put into evaluation mode.
+
+        Raises:
+            ValueError: With the reason, if the network cannot be taken apart.
+        """
         super().__init__()
         self.network = network
         std = torch.tensor(expected.std).view(1, 3, 1, 1)
@@ -57,6 +62,9 @@ class ServingGraph(nn.Module):
         self.register_buffer("scale", 1 / (255 * std))
         self.register_buffer("shift", -mean / std)
         self.wide = False  # whether the network reads a fourth channel, of zeros
+        place = next(network.parameters()).device
+        trial = self.to(place).normalised(_noise(expected).to(place))
+        self.head = head_of(network, trial)
 
     def normalised(self, pixels_NHWC: Tensor) -> Tensor:
         """Return ``(N, 3, H, W)`` float32 as the network was trained on."""
@@ -64,7 +72,7 @@ class ServingGraph(nn.Module):
         pixels_NCHW = pixels_NHWC.to(torch.float32).permute(0, 3, 1, 2)
         return pixels_NCHW * self.scale + self.shift  # type: ignore[operator]
 
-    def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, pixels_NHWC: Tensor) -> tuple[Tensor, ...]:
         """
         Score a batch.
 
@@ -72,17 +80,22 @@ class ServingGraph(nn.Module):
             pixels_NHWC: uint8 RGB.
 
         Returns:
-            logits ``(N, C)`` float32; features ``(N, F)`` and evidence ``(N, C, h, w)`` float16.
+            logits ``(N, C)`` float32; features ``(N, F)`` float16; and, where the head has any,
+            evidence ``(N, C, h, w)`` float16.
         """
         normalised_NCHW = self.normalised(pixels_NHWC)
         if self.wide:
             normalised_NCHW = nn.functional.pad(normalised_NCHW, (0, 0, 0, 0, 0, 1))
-        map_NFhw = self.network.forward_features(normalised_NCHW)  # type: ignore[operator]
-        map_NFhw = map_NFhw.to(torch.float32)
-        head = self.network.get_classifier()  # type: ignore[operator]
-        features_NF = map_NFhw.mean((2, 3))
-        logits_NC = features_NF @ head.weight.T + head.bias
-        evidence_NChw = torch.einsum("nfhw,cf->nchw", map_NFhw, head.weight)
+        map_ = self.network.forward_features(normalised_NCHW)  # type: ignore[operator]
+        map_ = map_.to(torch.float32)
+        if self.head.places is None or self.head.evidence is None:
+            features_NF = self.network.forward_head(map_, pre_logits=True)  # type: ignore[operator]
+            logits_NC = self.network.forward_head(map_)  # type: ignore[operator]
+            return logits_NC.float(), features_NF.half()
+        linear = self.network.get_classifier()  # type: ignore[operator]
+        features_NF = map_.mean(self.head.places)
+        logits_NC = features_NF @ linear.weight.T + linear.bias
+        evidence_NChw = torch.einsum(self.head.evidence, map_, linear.weight)
         return logits_NC.float(), features_NF.half(), evidence_NChw.half()
 
 
@@ -120,24 +133,20 @@ def serving_graph(
         keep_fp32: Names of the network's modules that stay in float32 all the same.
 
     Raises:
-        BundleError: If the head is not global average pooling and one linear layer.
+        BundleError: If the network cannot be taken apart into features and head.
         ValueError: If a name in *keep_fp32* is none of the network's modules.
     """
     if precision != "fp32":
         graph = folded_graph(bundle)
         make_half(graph, precision, keep_fp32)
         return graph
-    graph = ServingGraph(network_from_bundle(bundle), bundle.input).eval()
-    pixels = _noise(bundle.input)
     try:
-        with torch.no_grad():
-            expected = graph.network(graph.normalised(pixels))
-            logits, _, _ = graph(pixels)
-    except (AttributeError, IndexError, RuntimeError, TypeError) as error:
-        raise _unsupported_head(bundle) from error
-    if expected.shape != logits.shape or (expected - logits).abs().max() > HEAD_TOLERANCE:
-        raise _unsupported_head(bundle)
-    return graph
+        return ServingGraph(network_from_bundle(bundle), bundle.input).eval()
+    except ValueError as error:
+        raise BundleError(
+            f"{bundle.architecture} cannot be screened with: {error}",
+            hint="check the input's size and model_args in the bundle's config.json",
+        ) from error
 
 
 @torch.no_grad()
@@ -150,9 +159,9 @@ def folded_graph(bundle: ModelBundle) -> ServingGraph:
     """
     graph = serving_graph(bundle)
     pixels = _noise(bundle.input)
-    expected, _, _ = graph(pixels)
+    expected = graph(pixels)[0]
     fold_batch_norms(graph.network, lambda: graph(pixels))
-    logits, _, _ = graph(pixels)
+    logits = graph(pixels)[0]
     if (expected - logits).abs().max() > FOLD_TOLERANCE * expected.abs().max().clamp(min=1):
         raise BundleError(
             f"the batch norms of {bundle.architecture} cannot be folded into its convolutions",
@@ -164,7 +173,7 @@ def folded_graph(bundle: ModelBundle) -> ServingGraph:
 def make_half(graph: ServingGraph, precision: str, keep_fp32: Collection[str]) -> None:
     """Cast a folded graph's backbone; normalisation and head stay in float32."""
     graph.wide = widen_colours(graph.network)
-    compute_in(graph.network, DTYPES[precision], {*keep_fp32, _head_name(graph.network)})
+    compute_in(graph.network, DTYPES[precision], {*keep_fp32, *graph.head.modules})
 
 
 def convolution_types(graph: ServingGraph) -> dict[str, int]:
@@ -181,20 +190,6 @@ def _noise(expected: ModelInput) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     shape = (2, expected.height, expected.width, 3)
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
-
-
-def _head_name(network: nn.Module) -> str:
-    """Return the classifier's name: it is read as float32 weights."""
-    head = network.get_classifier()  # type: ignore[operator]
-    return next(str(name) for name, module in network.named_modules() if module is head)
-
-
-def _unsupported_head(bundle: ModelBundle) -> BundleError:
-    """Say which heads can be served."""
-    return BundleError(
-        f"{bundle.architecture} does not end in global average pooling and one linear layer",
-        hint="use a model with such a head: EfficientNet, ResNet, RegNet, MobileNetV2, ...",
-    )
 
 
 def _as_float32(tensor: Tensor) -> Tensor:

@@ -33,9 +33,9 @@ def padded(pixels: Pixels, *, into: Pixels) -> None:
 
 
 def scores_from_outputs(batch: Batch, outputs: Sequence[NDArray[Any]]) -> Scores:
-    """Copy the rows that belong to the batch's cells out of the graph's three outputs."""
+    """Copy the rows that belong to the batch's cells out of the graph's two or three outputs."""
     count = len(batch.refs)
-    logits, features, evidence = (np.array(output[:count]) for output in outputs)
+    logits, features, *rest = (np.array(output[:count]) for output in outputs)
     return Scores(
         shard=batch.shard,
         refs=batch.refs,
@@ -43,6 +43,6 @@ def scores_from_outputs(batch: Batch, outputs: Sequence[NDArray[Any]]) -> Scores
         faults=batch.faults,
         logits=logits,
         features=features,
-        evidence=evidence,
+        evidence=rest[0] if rest else None,
         quality=batch.quality,
     )

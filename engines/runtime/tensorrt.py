@@ -72,8 +72,9 @@ class TensorRTRuntime(DeviceRuntime):
             context = _context(self._plan, config)
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
-            outputs = tuple(_output(self._plan, context, name, stream) for name in OUTPUTS)
-            addresses = zip((INPUT, *OUTPUTS), (pixels, *outputs), strict=True)
+            names = _output_names(self._plan)
+            outputs = tuple(_output(self._plan, context, name, stream) for name in names)
+            addresses = zip((INPUT, *names), (pixels, *outputs), strict=True)
             for name, tensor in addresses:
                 _check(context.set_tensor_address(name, tensor.data_ptr()), f"no place for {name}")
 
@@ -151,6 +152,12 @@ def _context(plan: Any, config: Any) -> Any:
     if config is None:
         return plan.create_execution_context()
     return plan.create_execution_context(config)
+
+
+def _output_names(plan: Any) -> tuple[str, ...]:
+    """Name the plan's outputs in our order; not every model has evidence."""
+    there = {plan.get_tensor_name(number) for number in range(plan.num_io_tensors)}
+    return tuple(name for name in OUTPUTS if name in there)
 
 
 def _output(engine: Any, context: Any, name: str, stream: Stream) -> torch.Tensor:

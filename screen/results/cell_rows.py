@@ -11,7 +11,7 @@ import pyarrow as pa
 from engines.cells import OK
 from engines.errors import ParityError
 from engines.uncertainty import positives, predictions, probabilities
-from screen.results.schema import EVIDENCE_KEY, cell_schema, class_columns
+from screen.results.schema import EVIDENCE_KEY, NO_PLACES, cell_schema, class_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,10 +42,17 @@ def shard_table(
         **_fact_columns(facts + [fault.facts for fault in faults]),
         **_score_columns(scored, gathered, uncertainty, len(faults)),
     }
-    height, width = gathered[0].evidence.shape[1:]
-    shape = {EVIDENCE_KEY: json.dumps({"height": height, "width": width}).encode()}
-    schema = cell_schema(uncertainty.bundle.classes, height * width).with_metadata(shape)
+    schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)
     return pa.table(columns, schema=schema).take(order)
+
+
+def _schema_of(evidence_Nhw: NDArray[np.float32] | None, classes: Sequence[str]) -> pa.Schema:
+    """Return the schema of cells with the shape of their evidence maps, if there are any."""
+    if evidence_Nhw is None:
+        return cell_schema(classes, NO_PLACES)
+    height, width = evidence_Nhw.shape[1:]
+    shape = {EVIDENCE_KEY: json.dumps({"height": height, "width": width}).encode()}
+    return cell_schema(classes, height * width).with_metadata(shape)
 
 
 def _order(shard: Shard, refs: Sequence[CellRef]) -> pa.Array:

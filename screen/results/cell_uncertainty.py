@@ -14,6 +14,7 @@ from engines.errors import BundleError
 from engines.uncertainty import probabilities
 from engines.uncertainty.conformal import Conformal, abstentions
 from engines.uncertainty.ood import together
+from screen.results.schema import NO_PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +41,8 @@ class ScoredCells:
         faults: Cells that did not decode.
         logits: ``(n, C)`` float32.
         distances: ``(n,)`` float32, from training in features; None if nothing tells it.
-        evidence: ``(n, h, w)`` float32, of the positive or else the predicted class.
+        evidence: ``(n, h, w)`` float32, of the positive or else the predicted class; None where the
+            model has none.
         quality: ``(n, Q)`` float32, NaN where it was not measured.
     """
 
@@ -49,7 +51,7 @@ class ScoredCells:
     faults: tuple[Fault, ...]
     logits: NDArray[np.float32]
     distances: NDArray[np.float32] | None
-    evidence: NDArray[np.float32]
+    evidence: NDArray[np.float32] | None
     quality: NDArray[np.float32]
 
 
@@ -103,7 +105,7 @@ class Uncertainty:
         columns = self._set_columns(chances_NC) | self._distance_columns(gathered, colours_N)
         columns |= {name: _floats(quality_NQ[:, QUALITY.index(name)]) for name in SHOWN}
         columns["stain_shift"] = _floats(colours_N)
-        columns["evidence"] = _evidence_column(np.concatenate([item.evidence for item in gathered]))
+        columns["evidence"] = _evidence_column(gathered)
         return columns
 
     def _set_columns(self, chances_NC: NDArray[np.float32]) -> dict[str, pa.Array]:
@@ -155,16 +157,22 @@ class Uncertainty:
         return trust.colours.distances(quality_NQ[:, -len(OPTICAL) :])
 
 
-def _evidence(scores: Scores, bundle: ModelBundle) -> NDArray[np.float32]:
-    """Pick the map of the positive class, or of the one predicted."""
+def _evidence(scores: Scores, bundle: ModelBundle) -> NDArray[np.float32] | None:
+    """Pick the map of the positive class, or of the one predicted, if there are maps."""
+    if scores.evidence is None:
+        return None
     if bundle.positive is not None:
         return scores.evidence[:, bundle.classes.index(bundle.positive)].astype(np.float32)
     rows = np.arange(len(scores.refs))
     return np.asarray(scores.evidence[rows, scores.logits.argmax(1)], np.float32)
 
 
-def _evidence_column(maps_Nhw: NDArray[np.float32]) -> pa.Array:
-    """Lay maps out as lists of one fixed size, row by row."""
+def _evidence_column(gathered: Sequence[ScoredCells]) -> pa.Array:
+    """Lay maps out as lists of one fixed size, row by row; nulls where the model has none."""
+    maps = [item.evidence for item in gathered if item.evidence is not None]
+    if not maps:
+        return pa.nulls(sum(len(item.refs) for item in gathered), pa.list_(pa.float32(), NO_PLACES))
+    maps_Nhw = np.concatenate(maps)
     size = int(np.prod(maps_Nhw.shape[1:]))
     return pa.FixedSizeListArray.from_arrays(pa.array(maps_Nhw.ravel()), size)
 

@@ -25,6 +25,7 @@ __all__ = [
     "EVIDENCE_KEY",
     "FINGERPRINT_KEY",
     "METHODS",
+    "NO_PLACES",
     "SLIDES",
     "Column",
     "cell_schema",
@@ -36,6 +37,7 @@ __all__ = [
 
 FINGERPRINT_KEY = b"slidescreen.fingerprint"
 EVIDENCE_KEY = b"slidescreen.evidence"
+NO_PLACES = 1  # of a map where the model has no evidence: the column is null, its lists not empty
 METHODS = {"rogan_gladen": "corrected for the model's errors", "wilson": "Wilson"}
 
 PER_CLASS = "<class>"
@@ -97,7 +99,12 @@ CELLS = (
     Column("clipped", FLOAT, "share of the foreground that is saturated"),
     Column("foreground", FLOAT, "share of the crop that is foreground"),
     Column("stain_shift", FLOAT, f"distance of the foreground's colour from theirs; {NEEDS_DATA}"),
-    Column("evidence", MAP, "class activation map, h x w, row by row; mean + bias = the logit"),
+    Column(
+        "evidence",
+        MAP,
+        "class activation map, h x w, row by row; mean + bias = the logit; null where the model's "
+        "head has none",
+    ),
 )
 
 SLIDES = (

@@ -13,6 +13,7 @@ from engines.uncertainty.conformal import guaranteed, measured_coverage
 from screen.results.folder import open_results
 from screen.results.parts import whole_parts
 from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustRecord
+from screen.results.schema import EVIDENCE_KEY
 from screen.results.table_records import AGAIN_HINT, write_recorded
 from screen.summary.duplicates import duplicate_table
 from screen.summary.slides import repeats_by_slide, summary
@@ -37,6 +38,10 @@ __all__ = ["trust_record", "write_summary"]
 NO_TRUST = (
     "the model's bundle says nothing of its own limits, so sets, strangeness and corrected shares "
     "are empty: fit them with slidescreen-train calibrate"
+)
+NO_EVIDENCE = (
+    "The model's head has no class evidence map (it is no average and one linear layer), so the "
+    "evidence column is empty."
 )
 OPENINGS = {
     "like training": "These cells look like the training cells",
@@ -92,7 +97,11 @@ def write_summary(
         "decoded_by": dict(sum((Counter(part.codecs) for part in parts), Counter())),
         "flags": thresholds,
         "drift": drift,
-        "warnings": _warnings(counts, drift, uncertainty.bundle) + _trained_on(found.slides),
+        "warnings": (
+            *_warnings(counts, drift, uncertainty.bundle),
+            *_trained_on(found.slides),
+            *(() if EVIDENCE_KEY in (cells.schema.metadata or {}) else (NO_EVIDENCE,)),
+        ),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors.torch import load_file
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from engines.errors import BundleError, UserError
 from engines.models.bundle import ModelBundle
 from train.trainer.efficientnet_lite2 import fill_from_lite2
-from train.trainer.pretrained import pretrained_network, untrained_network
+from train.trainer.pretrained import arguments_taken, pretrained_network, untrained_network
 
 if TYPE_CHECKING:
     from train.recipe import Recipe
@@ -21,6 +21,7 @@ __all__ = ["freeze_stages", "network_to_train", "sources_of", "stages_of", "subj
 
 IMAGENET, LITE2, SCRATCH = "imagenet", "lite2", "scratch"
 B3 = ("efficientnet_b3", "tf_efficientnet_b3")
+STAGES = ("blocks", "layers", "stages")  # timm's names for what holds them
 STARTS = "--init takes imagenet, lite2, scratch, a bundle's folder or a file of weights"
 
 
@@ -41,8 +42,10 @@ def network_to_train(recipe: Recipe, classes: int, init: str) -> nn.Module:
         UserError: If the weights cannot be had or are not the architecture's.
     """
     build = pretrained_network if init == IMAGENET else untrained_network
-    network = build(recipe.architecture, _arguments(recipe, classes))
-    _quieten_head(network)
+    arguments = {**recipe.model_args, "num_classes": classes}
+    taken = arguments_taken(recipe.architecture, arguments, recipe.train_args)
+    network = build(recipe.architecture, taken)
+    _start_head_near_zero(network)
     if init == LITE2:
         _fill_from_lite2(network, recipe)
     elif init not in (IMAGENET, SCRATCH):
@@ -84,7 +87,7 @@ def freeze_stages(network: nn.Module, count: int) -> list[nn.Module]:
     if count >= len(stages):
         raise UserError(
             f"cannot freeze {count} stages of a network with {len(stages)}",
-            hint="pass a smaller --freeze",
+            hint="pass a smaller --freeze; 0 keeps nothing as it is",
         )
     frozen = [*stem, *stages[:count]]
     for module in frozen:
@@ -97,21 +100,25 @@ def stages_of(network: nn.Module) -> list[nn.Module]:
     return _stem_and_stages(network)[1]
 
 
-def _arguments(recipe: Recipe, classes: int) -> dict[str, Any]:
-    """Join the arguments of timm.create_model."""
-    return {**recipe.model_args, **recipe.train_args, "num_classes": classes}
+def classifiers_of(network: nn.Module) -> tuple[nn.Module, ...]:
+    """Return the layers that make the logits: one, or two where timm distils."""
+    found = network.get_classifier()  # type: ignore[operator]
+    return tuple(found) if isinstance(found, tuple | list) else (found,)
 
 
-def _quieten_head(network: nn.Module) -> None:
+def _start_head_near_zero(network: nn.Module) -> None:
     """
     Start the head near zero, every class as likely as the next.
 
     timm's EfficientNet draws a head of two classes from +-0.7: its first logits reach 17, and
     the first steps tear at the pretrained features to bring them down.
     """
-    head = network.get_classifier()  # type: ignore[operator]
-    nn.init.trunc_normal_(head.weight, std=0.01)
-    nn.init.zeros_(head.bias)
+    for classifier in classifiers_of(network):
+        for name, weights in classifier.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(weights)
+            elif weights.dim() > 1:
+                nn.init.trunc_normal_(weights, std=0.01)
 
 
 def _fill_from_lite2(network: nn.Module, recipe: Recipe) -> None:
@@ -177,7 +184,12 @@ def _unwrapped(saved: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
 def _fill(network: nn.Module, weights: dict[str, Tensor], init: str) -> None:
     """Load all that fits; only the head, whose classes may differ, may stay fresh."""
     own = network.state_dict()
-    head = {name for name, module in network.named_modules() if module is network.get_classifier()}  # type: ignore[operator]
+    classifiers = classifiers_of(network)
+    head = {
+        name
+        for name, module in network.named_modules()
+        if any(module is part for one in classifiers for part in one.modules())
+    }
     fitting = {n: w for n, w in weights.items() if n in own and own[n].shape == w.shape}
     missing = [n for n in own if n not in fitting and n.rsplit(".", 1)[0] not in head]
     if missing:
@@ -193,7 +205,7 @@ def _stem_and_stages(network: nn.Module) -> tuple[list[nn.Module], list[nn.Modul
     stem: list[nn.Module] = []
     stages: list[nn.Module] = []
     for name, module in network.named_children():
-        if name in ("blocks", "stages"):
+        if name in STAGES:
             return stem, list(module.children())
         if name.startswith("layer"):
             stages.append(module)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import timm
+import torch
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 from timm.models import get_pretrained_cfg
 
@@ -15,13 +16,44 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-__all__ = ["pretrained_network", "untrained_network"]
+__all__ = ["arguments_taken", "pretrained_network", "untrained_network"]
 
 FILES = (
     "model.safetensors",
     "pytorch_model.bin",
 )  # as timm names them on the hub, first choice first
 REACHED_WITHIN_S = 5.0
+
+
+def arguments_taken(
+    architecture: str, arguments: Mapping[str, Any], optional: Mapping[str, Any]
+) -> dict[str, Any]:
+    """
+    Return *arguments* and those of *optional* that the architecture takes.
+
+    Args:
+        architecture: timm's name.
+        arguments: Of ``timm.create_model``.
+        optional: Further ones, left out where the architecture has no such argument: not every
+            network has paths to drop.
+
+    Raises:
+        UserError: If timm does not know the architecture or does not take one of *arguments*.
+    """
+    taken = dict(optional)
+    with torch.random.fork_rng(devices=[]):  # the network that is kept is built after this
+        while True:
+            try:
+                timm.create_model(architecture, **{**arguments, **taken})
+            except TypeError as error:
+                refused = next((name for name in taken if repr(name) in str(error)), None)
+                if refused is None or refused in arguments:
+                    raise _not_built(architecture, error) from error
+                del taken[refused]
+            except (AssertionError, RuntimeError, ValueError) as error:
+                raise _not_built(architecture, error) from error
+            else:
+                return {**arguments, **taken}
 
 
 def untrained_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Module:
@@ -48,13 +80,11 @@ def pretrained_network(architecture: str, arguments: Mapping[str, Any]) -> nn.Mo
 
     Args:
         architecture: timm's name.
-        arguments: Further arguments of ``timm.create_model``.
+        arguments: Further arguments of ``timm.create_model``, known to be taken.
 
     Raises:
-        UserError: If timm does not know the architecture or does not take an argument, or the
-            weights are not on this machine and the hub does not answer.
+        UserError: If the weights are not on this machine and the hub does not answer.
     """
-    untrained_network(architecture, arguments)  # what timm does not take is said without the hub
     try:
         network: nn.Module = timm.create_model(
             architecture, pretrained=True, **_without_retries(architecture), **arguments

@@ -14,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import make_bundle
 
 import screen
 from engines.models.serving_graph import network_from_bundle
 from engines.uncertainty.conformal import Conformal
+from screen.report import ReportOptions, write_report
 from screen.summary import top_cells
 from screen.summary.duplicates import duplicate_table
 from screen.summary.flags import FLAGS, Thresholds, flag_words, flags
@@ -42,6 +44,28 @@ def ran(bundle, tmp_path_factory):
     )
     list(screen.run(options))
     return options
+
+
+def test_a_model_without_evidence_is_screened_with_and_says_so(ran, tmp_path):
+    """A class token has no map: the column is null, everything else is there, the run says why."""
+    model = make_bundle(tmp_path, classes=["a", "b"], positive="a", architecture="test_vit")
+    options = replace(ran, model=model.folder, out=tmp_path / "results")
+
+    list(screen.run(options))
+
+    rows = rows_of(options)
+    scored = [row for row in rows if row["status"] == "ok"]
+    assert len(scored) == 16
+    assert all(row["evidence"] is None for row in rows)
+    assert all(0 <= row["prob_a"] <= 1 for row in scored)
+    said, usual = (
+        " ".join(json.loads((out / "run.json").read_text())["warnings"])
+        for out in (options.out, ran.out)
+    )
+    assert "evidence column is empty" in said
+    assert "evidence" not in usual
+    write_report(ReportOptions(results=options.out))
+    assert (options.out / "report.html").stat().st_size > 0
 
 
 def rows_of(options, name="cells"):

@@ -27,6 +27,7 @@ from train.recipe import SUBJECT, Phase, Recipe
 from train.recipe_overrides import as_started, with_epochs
 from train.sweep import FIGURES, Row, plan
 from train.trainer.init_weights import freeze_stages, network_to_train
+from train.trainer.pretrained import arguments_taken
 
 HEAVY = {"torch", "timm", "sklearn", "matplotlib", "scipy", "pyarrow", "pandas", "nvidia"}
 
@@ -310,9 +311,18 @@ def test_a_start_that_names_nothing_is_refused():
 
 @pytest.mark.parametrize("init", ["imagenet", "scratch"])
 def test_a_network_that_takes_no_such_argument_is_an_error(init):
-    """Not every network has paths to drop."""
+    """Asked for by name: not every network has paths to drop."""
+    asked = replace(SUBJECT, architecture="vgg11", model_args={"drop_path_rate": 0.1})
+
     with pytest.raises(UserError, match="cannot build vgg11"):
-        network_to_train(replace(SUBJECT, architecture="vgg11"), 2, init)
+        network_to_train(asked, 2, init)
+
+
+def test_what_a_recipe_adds_is_left_out_where_a_network_has_no_such_argument():
+    """The recipe drops paths while it trains; MLP-Mixers take that, VGGs do not."""
+    taken = arguments_taken("vgg11", {"num_classes": 2}, SUBJECT.train_args)
+
+    assert taken == {"num_classes": 2, "drop_rate": 0.3}
 
 
 def test_a_view_larger_than_the_input_is_refused(cells, command, tmp_path):
