@@ -50,4 +50,5 @@ def _reversed(batch: Batch) -> Batch:
 
 def _bits(scores: Scores) -> tuple[bytes, ...]:
     """Return scores as bytes, so that no two values that differ are equal."""
-    return tuple(each.tobytes() for each in (scores.logits, scores.features, scores.evidence))
+    outputs = (scores.logits, scores.features, scores.evidence)
+    return tuple(each.tobytes() for each in outputs if each is not None)
