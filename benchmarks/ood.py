@@ -24,6 +24,7 @@ from scipy.stats import rankdata
 
 from engines.backends import open_runtime, precision_candidates, runtime_candidates
 from engines.cells import OPTICAL, Batch, CellFacts, CellRef, Shard
+from engines.decode.geometry import placement
 from engines.image_quality import quality
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime.base import RuntimeOptions
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from engines.models.input import ModelInput
     from engines.runtime.base import Runtime
 
 BATCH = 8
@@ -63,8 +65,8 @@ def batches(pixels: np.ndarray, size: int = BATCH) -> Iterator[Batch]:
         yield Batch(Shard(0, refs), refs, (CellFacts(),) * len(some), some)
 
 
-def smear_crops(folder: Path, kind: str, side: int) -> np.ndarray:
-    """Cut some boxes of a kind out of the fields and squash them to the model's size."""
+def smear_crops(folder: Path, kind: str, expected: ModelInput) -> np.ndarray:
+    """Cut some boxes of a kind out of the fields and show them as the model expects crops."""
     with (folder / "boxes.csv").open(encoding="utf-8") as text:
         rows = [row for row in csv.DictReader(text) if row["class"] == kind]
     crops = []
@@ -72,8 +74,10 @@ def smear_crops(folder: Path, kind: str, side: int) -> np.ndarray:
         x, y, width, height = (int(float(row[name])) for name in ("x", "y", "width", "height"))
         if min(width, height) >= LEAST_SIDE:
             with Image.open(folder / row["image"]) as field:
-                crop = field.convert("RGB").crop((x, y, x + width, y + height))
-            crops.append(np.asarray(crop.resize((side, side), Image.Resampling.BICUBIC)))
+                crop = np.asarray(field.convert("RGB").crop((x, y, x + width, y + height)))
+            window = Image.fromarray(crop[placement(*crop.shape[:2], expected).window.slices])
+            size = (expected.width, expected.height)
+            crops.append(np.asarray(window.resize(size, Image.Resampling.BICUBIC)))
     return np.stack(crops)
 
 
@@ -165,7 +169,7 @@ def main() -> None:
     training, held_out = (decoded_cells(cells, bundle.input) for cells in (known, unseen))
     learned, usual = Outputs(runtime, training.pixels), Outputs(runtime, held_out.pixels)
     strange = {
-        f"smear {kind}": smear_crops(given.cells / "smear-fields", kind, bundle.input.height)
+        f"smear {kind}": smear_crops(given.cells / "smear-fields", kind, bundle.input)
         for kind in BOXES
     } | spoiled(held_out.pixels[::5])
     found = {kind: Outputs(runtime, pixels) for kind, pixels in strange.items()}

@@ -27,6 +27,7 @@ from sklearn.metrics import roc_auc_score
 
 from engines.backends import open_runtime
 from engines.cells import Batch, CellFacts, CellRef, Shard
+from engines.decode.geometry import placement
 from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime.base import RuntimeOptions
 from train.data.backgrounds import open_backgrounds
@@ -150,9 +151,11 @@ def changed(
     file: Path, bundle: ModelBundle, change: Callable[[Image.Image], Image.Image]
 ) -> NDArray[np.uint8]:
     """Return one cell as the model would see it."""
+    cell = np.asarray(change(Image.open(file).convert("RGB")))
+    place = placement(*cell.shape[:2], bundle.input)
+    window = Image.fromarray(cell[place.window.slices])
     size = (bundle.input.width, bundle.input.height)
-    cell = change(Image.open(file).convert("RGB"))
-    return np.asarray(cell.resize(size, Image.Resampling.BICUBIC))
+    return np.asarray(window.resize(size, Image.Resampling.BICUBIC))
 
 
 if __name__ == "__main__":

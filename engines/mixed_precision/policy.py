@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from engines.errors import BundleError
 from engines.files import cache_folder, whole_file
+from engines.mixed_precision.activation_range import half_limit
 from engines.mixed_precision.sensitivity import Trial, agrees, costly_modules, overflowing_modules
-from engines.models.casting import within
+from engines.models.casting import DTYPES, within
 from engines.models.onnx_export import GRAPH_VERSION
 
 if TYPE_CHECKING:
@@ -28,10 +29,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from engines.cells import Batch, CellRef
+    from engines.mixed_precision.activation_range import Peaks
     from engines.models.bundle import ModelBundle
+    from engines.parity import ScoreAgreement
 
 __all__ = [
     "Mixed",
+    "checked_mixed",
     "find_mixed",
     "kept_in_fp32",
     "remember",
@@ -81,6 +85,31 @@ class Mixed:
         return cls(**{**record, "costly": tuple(record["costly"])})
 
 
+def checked_mixed(
+    bundle: ModelBundle,
+    refs: Sequence[CellRef],
+    pixels: NDArray[np.uint8],
+    known: Mixed,
+) -> Mixed | None:
+    """
+    Measure exceptions that served the same weights before, at another input, say.
+
+    Args:
+        bundle: The model.
+        refs: n > 0 cells, real ones.
+        pixels: ``(n, H, W, 3)``, at the model's size.
+        known: What was found then.
+
+    Returns:
+        The same exceptions with what they come to now; None if they no longer serve.
+    """
+    trial = Trial.of(bundle, refs, pixels, known.precision)
+    agreement, peaks = trial.watched(known.keep_fp32)
+    if peaks.above(half_limit(DTYPES[known.precision])) or not agrees(agreement):
+        return None
+    return _measured(replace(known, cells=len(refs)), agreement, peaks)
+
+
 def find_mixed(
     bundle: ModelBundle,
     refs: Sequence[CellRef],
@@ -107,14 +136,27 @@ def find_mixed(
         log.info("%s; looking for what has to stay in float32", agreement)
         costly = costly_modules(trial, set(overflowing))
         agreement, peaks = trial.watched({*overflowing, *costly})
-    peak_module = max(peaks.of, key=lambda name: peaks.of[name], default="")
-    return Mixed(
+    found = Mixed(
         precision=precision,
         overflowing=overflowing,
         costly=tuple(costly),
+        peak=0.0,
+        peak_module="",
+        cells=len(refs),
+        max_dp=0.0,
+        flips=0,
+        holds=False,
+    )
+    return _measured(found, agreement, peaks)
+
+
+def _measured(mixed: Mixed, agreement: ScoreAgreement, peaks: Peaks) -> Mixed:
+    """Enter what a trial of these exceptions has shown."""
+    peak_module = max(peaks.of, key=lambda name: peaks.of[name], default="")
+    return replace(
+        mixed,
         peak=peaks.of.get(peak_module, 0.0),
         peak_module=peak_module,
-        cells=len(refs),
         max_dp=agreement.max_dp,
         flips=agreement.flips,
         holds=agreement.holds,

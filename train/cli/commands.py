@@ -28,10 +28,12 @@ from train.recipe import RECIPES
 from train.recipe_overrides import recipe_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from engines.models.bundle import ModelBundle
+    from train.compute import Compute
+    from train.data.labelled_cells import LabelledCell
     from train.fit import Run
 
 __all__ = ["cli", "main"]
@@ -130,6 +132,14 @@ def evaluate(**given: Any) -> None:
     type=click.Path(path_type=Path, exists=True),
     help="More cells that the model was trained on; they say where training lies.",
 )
+@click.option(
+    "--img-size", type=click.IntRange(min=32), help="Give the model an input of this side."
+)
+@click.option(
+    "--crop-pct",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Show it this share of a crop's sides, the middle, from now on.",
+)
 @compute_options
 def calibrate(**given: Any) -> None:
     """
@@ -137,11 +147,13 @@ def calibrate(**given: Any) -> None:
 
     Cells of subjects that the bundle says it was trained on tell where training lies; the others
     tell how often the model is right and what is usual. Its hash changes: runs begun with it
-    as it was do not go on.
+    as it was do not go on. With another input (--img-size, --crop-pct) temperature, threshold,
+    half precision's exceptions, figures, plots and the card are made anew, too.
 
     \b
-    Example:
+    Examples:
       slidescreen-train calibrate bundle C-NMC/fold_0 C-NMC/fold_2
+      slidescreen-train calibrate bundle C-NMC/fold_0 --img-size 128 --crop-pct 0.5689
     """
     from engines.models.bundle import ModelBundle
     from train.evaluation.uncertainty import recalibrated_bundle
@@ -151,6 +163,11 @@ def calibrate(**given: Any) -> None:
     bundle = ModelBundle.load(given["bundle"])
     training = open_labelled(given["training"], given["subject"]) if given["training"] else ()
     cells = cells_from(given)
+    if given["img_size"] or given["crop_pct"]:
+        if training:
+            raise click.UsageError("--training does not go with another input: CELLS say it all")
+        _give_input(bundle, cells, compute.value, given)
+        return
     bundle, found = recalibrated_bundle(bundle, cells, training, compute.value, given["decoder"])
     console.limits(found)
     _renew_card(bundle)
@@ -249,6 +266,27 @@ def sweep(**given: Any) -> None:
         console.note(str(row))
         write_table(given["out"] / "sweep.csv", rows)
     console.sweep(rows, RECIPES[given["recipe"]])
+
+
+def _give_input(
+    bundle: ModelBundle,
+    cells: Sequence[LabelledCell],
+    compute: Compute,
+    given: Mapping[str, Any],
+) -> None:
+    """Write a bundle anew for the input that the options name."""
+    from train.export.bundle_writer import bundle_with_input
+
+    side = given["img_size"]
+    expected = replace(
+        bundle.input,
+        height=side or bundle.input.height,
+        width=side or bundle.input.width,
+        crop_pct=given["crop_pct"] or bundle.input.crop_pct,
+    )
+    bundle, judged = bundle_with_input(bundle, expected, cells, compute, given["decoder"])
+    console.evaluation(judged)
+    console.note(f"Bundle {bundle.sha256[:12]} in {bundle.folder}")
 
 
 def _renew_card(bundle: ModelBundle) -> None:

@@ -139,6 +139,7 @@ def ood_auroc(
 ) -> dict[str, float]:
     """Return how often images that are no such cells lie farther out than held-out cells."""
     usual = trust.held_out.distances
+    some_NHW3 = cells_NHW3[:: -(-len(cells_NHW3) // OOD_IMAGES)]
     return {
         kind: _auroc(
             usual,
@@ -146,7 +147,7 @@ def ood_auroc(
                 predictions(network, pixels, expected, compute).features, _optical(pixels)
             ),
         )
-        for kind, pixels in _ood_images(cells_NHW3[:: -(-len(cells_NHW3) // OOD_IMAGES)]).items()
+        for kind, pixels in _ood_images(some_NHW3, expected.crop_pct).items()
     }
 
 
@@ -246,11 +247,11 @@ def _optical(pixels_NHW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     return torch.cat([quality(batch) for batch in batches]).numpy()[:, -len(OPTICAL) :]
 
 
-def _ood_images(pixels_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+def _ood_images(pixels_NHW3: NDArray[np.uint8], crop_pct: float) -> dict[str, NDArray[np.uint8]]:
     """Make images that a screen may meet and that are no cells as they were trained on."""
     rng = np.random.default_rng(0)
     count, height, width, _ = pixels_NHW3.shape
-    sigma = BLUR * height / 224
+    sigma = BLUR * height / crop_pct / 224
     nchw = torch.from_numpy(pixels_NHW3).permute(0, 3, 1, 2)
     blurred = gaussian_blur(nchw, [int(3 * sigma) * 2 + 1] * 2, [sigma] * 2)
     grey = np.linspace(0, 255, count).astype(np.uint8)[:, None, None, None]

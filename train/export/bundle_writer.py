@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from engines.errors import SourceError
 from engines.files import whole_file
+from engines.models.serving_graph import network_from_bundle
 from train.compute import Compute
 from train.data.decoded import decoded_cells
 from train.evaluation.calibration import THRESHOLD_RULE, cross_fitted, fitted_point
-from train.evaluation.evaluate import evaluation, predictions, truth_of
+from train.evaluation.evaluate import evaluation, predictions, truth_of, unseen_by
 from train.evaluation.plots import draw_plots
 from train.evaluation.uncertainty import evenly_spread, fitted_trust, measured_limits, ood_auroc
-from train.export.bundle_files import OutputMeaning, as_shipped, write_bundle_files
+from train.export.bundle_files import (
+    NetworkSpec,
+    OutputMeaning,
+    as_shipped,
+    write_bundle_files,
+)
 from train.export.half_precision import measured_half
 from train.export.model_card import card_text
 
@@ -26,14 +33,14 @@ if TYPE_CHECKING:
     from torch import nn
 
     from engines.models.bundle import ModelBundle
+    from engines.models.input import ModelInput
     from engines.uncertainty.fitted import Trust
     from train.data.decoded import DecodedCells
     from train.data.labelled_cells import LabelledCell
     from train.evaluation.calibration import OperatingPoint
     from train.evaluation.evaluate import Evaluation, Predictions
-    from train.export.bundle_files import NetworkSpec
 
-__all__ = ["TrainedNetwork", "write_bundle"]
+__all__ = ["TrainedNetwork", "bundle_with_input", "write_bundle"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,7 @@ class TrainedNetwork:
         compute: Where it runs; final figures are computed in float32 there.
         decoder: Which decoder reads the training cells.
         provenance: What the bundle says of how the network came about, ready for JSON.
+        half: What half precisions left to float32 at another input, to be tried first.
     """
 
     network: nn.Module
@@ -62,6 +70,7 @@ class TrainedNetwork:
     compute: Compute
     decoder: str
     provenance: Mapping[str, Any]
+    half: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def exact(self) -> Compute:
@@ -90,11 +99,65 @@ def write_bundle(trained: TrainedNetwork, folder: Path) -> tuple[ModelBundle, Ev
     meaning = OutputMeaning(trained.classes, trained.positive, point, data)
     weights = as_shipped(trained.network.state_dict())
     bundle = write_bundle_files(folder, spec, weights, meaning, trust)
-    bundle = measured_half(bundle, trained.held_out)
+    bundle = measured_half(bundle, trained.held_out, trained.half)
     draw_plots(folder / "plots", judged)
     with whole_file(folder / "README.md") as scratch:
         scratch.write_text(card_text(bundle, judged), encoding="utf-8")
     return bundle, judged
+
+
+def bundle_with_input(
+    bundle: ModelBundle,
+    expected: ModelInput,
+    cells: Sequence[LabelledCell],
+    compute: Compute,
+    decoder: str = "auto",
+) -> tuple[ModelBundle, Evaluation]:
+    """
+    Show a bundle's network another part of crops, or at another size, and write it anew.
+
+    Weights stay. All that depends on the input is judged and fitted again, and the card rewritten.
+
+    Args:
+        bundle: Its folder is written to; its hash changes.
+        expected: The new input.
+        cells: Labelled cells; those of subjects that the bundle says it was trained on say where
+            training lies, the others judge and calibrate.
+        compute: Where.
+        decoder: Which decoder reads the cells.
+
+    Raises:
+        SourceError: If either kind of cell is missing.
+    """
+    known = set(bundle.data.get("training_subjects", ()))
+    learned = tuple(cell for cell in cells if cell.subject in known)
+    unseen = unseen_by(bundle, cells)
+    if not learned:
+        raise SourceError(
+            "none of these cells is of a subject that the model was trained on",
+            hint="give some of those, too: they say where training lies",
+        )
+    before = bundle.input
+    trained_at = {"img_size": before.height, "crop_pct": before.crop_pct}
+    provenance = {
+        "trained_at": trained_at,  # kept from the first change on
+        **bundle.data,
+        "held_out_subjects": sorted({cell.subject for cell in unseen}),
+    }
+    network = network_from_bundle(bundle)
+    trained = TrainedNetwork(
+        network=network,
+        spec=NetworkSpec(bundle.architecture, bundle.model_args, expected),
+        classes=bundle.classes,
+        positive=bundle.positive,
+        training=learned,
+        held_out=decoded_cells(unseen, expected, decoder),
+        compute=compute,
+        decoder=decoder,
+        provenance=provenance,
+        half=bundle.half,
+    )
+    return write_bundle(trained, bundle.folder)
 
 
 def _judged(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from engines.mixed_precision.policy import find_mixed
+from engines.mixed_precision.policy import Mixed, checked_mixed, find_mixed
 from engines.models.bundle import with_half
 from engines.models.casting import folding_pairs
 from train.export.bundle_files import as_shipped
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import nn
 
     from engines.models.bundle import ModelBundle
@@ -56,13 +58,19 @@ def round_for_shipping(network: nn.Module, size: int) -> None:
     )
 
 
-def measured_half(bundle: ModelBundle, held_out: DecodedCells) -> ModelBundle:
+def measured_half(
+    bundle: ModelBundle,
+    held_out: DecodedCells,
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+) -> ModelBundle:
     """
     Find which modules fp16 and bf16 leave to float32, and write it into the bundle.
 
     Args:
         bundle: Its folder is written to; its hash changes.
         held_out: At least one cell, at the model's size; some, evenly spread, are taken.
+        known: What served the same weights at another input, by precision: kept where it still
+            does, and measured anew.
 
     Returns:
         The bundle, loaded again. Whoever runs it need not look (see
@@ -71,10 +79,12 @@ def measured_half(bundle: ModelBundle, held_out: DecodedCells) -> ModelBundle:
     rows = np.unique(np.linspace(0, len(held_out.cells) - 1, CELLS).round().astype(int))
     refs = [held_out.cells[row].ref for row in rows]
     pixels = held_out.pixels[rows]
-    return with_half(
-        bundle,
-        {
-            precision: asdict(find_mixed(bundle, refs, pixels, precision=precision))
-            for precision in PRECISIONS
-        },
-    )
+    found: dict[str, dict[str, Any]] = {}
+    for precision in PRECISIONS:
+        mixed = None
+        if known and precision in known:
+            mixed = checked_mixed(bundle, refs, pixels, Mixed.from_record(known[precision]))
+        if mixed is None:
+            mixed = find_mixed(bundle, refs, pixels, precision=precision)
+        found[precision] = asdict(mixed)
+    return with_half(bundle, found)

@@ -79,10 +79,33 @@ def _about(bundle: ModelBundle) -> str:
         f"- Trained on {data['training_cells']} cells of {len(data['training_subjects'])} "
         f"subjects, {data['epochs']} epoch{'' if data['epochs'] == 1 else 's'}; "
         f"{_kept(data)} kept.\n"
-        f"- Held out: fold {data['held_out_fold']}: {len(data['held_out_subjects'])} subjects.\n"
+        f"{_shown(bundle)}"
+        f"- Held out: {_held_out(data)}{len(data['held_out_subjects'])} subjects.\n"
         f"- {calls} Temperature {bundle.temperature:.3f}.\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
     )
+
+
+def _shown(bundle: ModelBundle) -> str:
+    """Say that the network was trained at another input than it has, if so."""
+    then = bundle.data.get("trained_at")
+    if then is None:
+        return ""
+    return (
+        f"- Trained on {_part(then['crop_pct'])}, at {then['img_size']} x {then['img_size']}; "
+        "shown its present input since, by `slidescreen-train calibrate`: same weights, and all "
+        "figures below are of that input.\n"
+    )
+
+
+def _held_out(data: Mapping[str, Any]) -> str:
+    """Name the part that was held out, unless other cells have judged since."""
+    return "" if "trained_at" in data else f"fold {data['held_out_fold']}: "
+
+
+def _part(crop_pct: float) -> str:
+    """Say which part of a crop is shown."""
+    return "the whole crop" if crop_pct == 1 else f"the middle {crop_pct:.3f} of the crop's sides"
 
 
 def _changes(data: Mapping[str, Any]) -> str:
@@ -212,9 +235,7 @@ def _limits(bundle: ModelBundle) -> str:
 
 def _input(expected: ModelInput) -> str:
     """Say what of a crop the network sees, and at which size."""
-    part = "the whole crop"
-    if expected.crop_pct < 1:
-        part = f"the middle {expected.crop_pct:.3f} of the crop's sides, cut out first,"
+    part = _part(expected.crop_pct) + (", cut out first," if expected.crop_pct < 1 else "")
     done = "squashed" if expected.fit == "squash" else "brought, its shape kept,"
     return (
         f"RGB, {part} {done} to {expected.width} x {expected.height} ({expected.filter}), "
