@@ -37,7 +37,7 @@ __all__ = [
     "parsed_types",
 ]
 
-RECIPE = 1  # part of an engine's key: raise it when the settings below change
+RECIPE = 2  # part of an engine's key: raise it when the settings below change
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Types:
     Attributes:
         convolutions: How many, by precision.
         layers: Layers that give floating point numbers, by precision.
-        inputs: Name, type and shape, -1 where the profile sets it.
+        inputs: Name, type and shape.
         outputs: Likewise.
     """
 
@@ -131,9 +131,10 @@ def build_engine(
         builder = trt.Builder(logger)
         network = builder.create_network(_creation_flags(installed))
         _parse(trt, network, logger, model)
+        _fix_batch(network, options.batch)
         types = parsed_types(trt, network)
         _check_types(types, model)
-        config = _config(installed, builder, network, options)
+        config = _config(installed, builder, options)
         cache = _attach_timings(installed, config, timings)
         with progress_monitor(trt, progress) as monitor:
             config.progress_monitor = monitor
@@ -219,14 +220,21 @@ def _check_types(types: Types, model: Path) -> None:
         raise EngineBuildError(f"the parsed network has outputs {types.outputs}, not {OUTPUTS}")
 
 
-def _config(installed: Installed, builder: Any, network: Any, options: BuildOptions) -> Any:
-    """Ask for one static shape, float32 that is float32, and a plan that can be inspected."""
+def _fix_batch(network: Any, batch: int) -> None:
+    """
+    Give the network's input its one shape.
+
+    With a profile instead, even of a single shape, the inspector leaves types out ("N/A due to
+    dynamic shapes"), so that float32 in a half engine could not be seen.
+    """
+    pixels = network.get_input(0)
+    pixels.shape = (batch, *pixels.shape[1:])
+
+
+def _config(installed: Installed, builder: Any, options: BuildOptions) -> Any:
+    """Ask for float32 that is float32, and for a plan that can be inspected."""
     trt = installed.trt
     config = builder.create_builder_config()
-    profile = builder.create_optimization_profile()
-    shape = (options.batch, *network.get_input(0).shape[1:])
-    profile.set_shape(network.get_input(0).name, shape, shape, shape)
-    config.add_optimization_profile(profile)
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa: not what fp32 promises
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     if installed.variant.targets:

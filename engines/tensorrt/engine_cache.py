@@ -221,7 +221,8 @@ def _facts(wanted: _Wanted, built: SerializedEngine) -> dict[str, Any]:
     device, inspected = wanted.device, None
     if device is not None and (not wanted.key.targets or device.target in wanted.key.targets):
         inspected = inspected_types(wanted.installed, built.serialized)
-        check_inspected(inspected, built.types.convolutions)
+        if inspected["layers"] or not wanted.installed.variant.compiles_on_device:
+            check_inspected(inspected, built.types.convolutions)
     return {
         "built": datetime.now(UTC).isoformat(timespec="seconds"),
         "seconds": round(built.seconds, 3),
@@ -229,7 +230,7 @@ def _facts(wanted: _Wanted, built: SerializedEngine) -> dict[str, Any]:
         "keep_fp32": list(wanted.keep_fp32),
         "mixed": asdict(wanted.mixed) if wanted.mixed else None,
         "types": {**asdict(built.types), "half_share": round(built.types.half_share, 4)},
-        "inspected": inspected,
+        "inspected": inspected if inspected and inspected["layers"] else None,
     }
 
 

@@ -79,11 +79,17 @@ def types_from_report(report: str) -> dict[str, dict[str, int]]:
 
 def check_inspected(found: dict[str, dict[str, int]], expected: dict[str, int]) -> None:
     """
-    Refuse a plan with more float32 convolutions than were exported.
+    Refuse a plan with more float32 convolutions than were exported, or none whose type is known.
 
     Raises:
         EngineBuildError: With both counts.
     """
+    if not sum(found["convolutions"].values()):
+        raise EngineBuildError(
+            f"TensorRT's inspector gives no type of any of {sum(expected.values())} convolutions, "
+            "so nobody can tell whether the plan computes in what was asked for",
+            hint="use another --runtime, and report this as a bug of slidescreen",
+        )
     wide, allowed = found["convolutions"].get("fp32", 0), expected.get("fp32", 0)
     if wide > allowed:
         raise EngineBuildError(

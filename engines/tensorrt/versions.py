@@ -39,6 +39,8 @@ class Variant:
         typing_flag: Whether a strongly typed network has to be asked for.
         timing_cache: Whether timings are worth keeping.
         targets: The GPUs it builds for with no GPU at hand, as ``sm_86``; none if it cannot.
+        compiles_on_device: Whether kernels are chosen when a plan is loaded: there is nothing to
+            inspect before, and the parsed network's types have to do.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Variant:
     typing_flag: bool = False
     timing_cache: bool = True
     targets: tuple[str, ...] = ()
+    compiles_on_device: bool = False
 
 
 VARIANTS = (
@@ -69,6 +72,7 @@ VARIANTS = (
         below=(1, 7),
         timing_cache=False,
         targets=("sm_80", "sm_86", "sm_89", "sm_120"),
+        compiles_on_device=True,
     ),
     Variant(
         name="tensorrt-rtx",
@@ -78,6 +82,7 @@ VARIANTS = (
         below=(2, 0),
         timing_cache=False,  # deprecated there: its operations do nothing
         targets=("sm_80", "sm_86", "sm_89", "sm_120", "sm_121"),  # on sm_75, no float32 products
+        compiles_on_device=True,
     ),
 )
 VARIANT_NAMES = tuple(dict.fromkeys(variant.name for variant in VARIANTS))

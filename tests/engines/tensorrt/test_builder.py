@@ -50,11 +50,11 @@ def test_the_shipped_model_is_half_where_it_should_be(default_plans):
 
     assert types.convolutions == {"fp16": 130}
     assert types.half_share > 0.9
-    assert types.inputs == [{"name": "pixels", "type": "uint8", "shape": [-1, height, width, 3]}]
+    assert types.inputs == [{"name": "pixels", "type": "uint8", "shape": [256, height, width, 3]}]
     assert types.outputs == [
-        {"name": "logits", "type": "float", "shape": [-1, classes]},
-        {"name": "features", "type": "half", "shape": [-1, 1536]},
-        {"name": "evidence", "type": "half", "shape": [-1, classes, 7, 7]},
+        {"name": "logits", "type": "float", "shape": [256, classes]},
+        {"name": "features", "type": "half", "shape": [256, 1536]},
+        {"name": "evidence", "type": "half", "shape": [256, classes, 7, 7]},
     ]
     assert default_plans["fp32"].types.convolutions == {"fp32": 130}
 
@@ -127,15 +127,25 @@ def test_a_plan_is_read_back():
     check_inspected(found, {"fp16": 1, "fp32": 1})
 
 
-def test_the_profile_is_the_batch_and_nothing_else(bundle, rtx):
-    """Minimum, optimum and maximum are the same shape."""
-    watched = []
-    trt = watching(rtx.trt, "create_optimization_profile", lambda _, made: watched.append(made))
+def test_the_shape_is_fixed_on_the_network(bundle, rtx):
+    """No profile: with one, TensorRT's inspector gives no types, and nothing could be read back."""
+    profiles = []
+    trt = watching(rtx.trt, "create_optimization_profile", lambda *made: profiles.append(made))
 
-    build_engine(onnx_from_bundle(bundle), replace(rtx, trt=trt), AHEAD)
+    types = build_engine(onnx_from_bundle(bundle), replace(rtx, trt=trt), AHEAD).types
 
-    (profile,) = watched
-    assert list(map(tuple, profile.get_shape("pixels"))) == [(8, 32, 32, 3)] * 3
+    assert profiles == []
+    assert [each["shape"][0] for each in (*types.inputs, *types.outputs)] == [8] * 4
+
+
+def test_an_inspection_that_counts_nothing_is_an_error():
+    """What cannot be told is not in order."""
+    unknown = (
+        '{"Layers": [{"LayerType": "CaskConvolution", "Inputs": [{"Format/Datatype": "N/A"}]}]}'
+    )
+
+    with pytest.raises(EngineBuildError, match="no type of any of 130 convolutions"):
+        check_inspected(types_from_report(unknown), {"fp16": 130})
 
 
 @pytest.mark.parametrize(
