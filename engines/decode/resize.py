@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
     from engines.models.input import ModelInput
 
-__all__ = ["resize_into"]
+__all__ = ["resize_into", "too_steep_for_cuda"]
+
+# Reduction, added up over both axes; bicubic fails from about 94 on, which is some 20,000 pixels
+# to 224 on one axis. Such a cell is resized on the processor: rare, so any safe limit will do.
+STEEPEST = 60
 
 
 def resize_into(inputs: Tensor, images: Sequence[Tensor], expected: ModelInput) -> None:
@@ -48,9 +52,18 @@ def _resized(stacked_NHWC: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     if stacked_NHWC.shape[1:3] == size:
         return stacked_NHWC
     stacked_NCHW = stacked_NHWC.permute(0, 3, 1, 2)
-    on_gpu = stacked_NCHW.is_cuda
-    wide_NCHW = stacked_NCHW.float() if on_gpu else stacked_NCHW
-    resized_NCHW = functional.interpolate(wide_NCHW, size, mode=mode, antialias=True)
-    if on_gpu:
+    if stacked_NCHW.is_cuda and not too_steep_for_cuda(stacked_NHWC.shape[1:3], size):
+        resized_NCHW = functional.interpolate(stacked_NCHW.float(), size, mode=mode, antialias=True)
         resized_NCHW = resized_NCHW.round_().clamp_(0, 255).to(torch.uint8)
-    return resized_NCHW.permute(0, 2, 3, 1)
+    else:
+        resized_NCHW = functional.interpolate(stacked_NCHW.cpu(), size, mode=mode, antialias=True)
+    return resized_NCHW.to(stacked_NHWC.device).permute(0, 2, 3, 1)
+
+
+def too_steep_for_cuda(size: Sequence[int], target: Sequence[int]) -> bool:
+    """
+    Tell whether torch's CUDA kernel would refuse to resize (height, width) to *target*.
+
+    It keeps the filter's weights in 48 KB of shared memory, which an extreme reduction overfills.
+    """
+    return size[0] / target[0] + size[1] / target[1] > STEEPEST

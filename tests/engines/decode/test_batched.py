@@ -18,7 +18,7 @@ from engines.decode import batched
 from engines.decode.base import DecodeOptions
 from engines.decode.dali import DaliCodec
 from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
-from engines.decode.resize import resize_into
+from engines.decode.resize import resize_into, too_steep_for_cuda
 from engines.decode.upload import Uploader, rgb_from_bmp
 from engines.errors import DeviceError
 from engines.hardware.cuda_streams import HostStream
@@ -224,6 +224,30 @@ def test_uploaded_pieces_arrive_whole_and_apart():
         pieces = [random.integers(0, 256, random.integers(1, 200), np.uint8) for _ in range(count)]
         arrived = uploader.upload(pieces)
         assert [each.numpy().tolist() for each in arrived] == [piece.tolist() for piece in pieces]
+
+
+@pytest.mark.parametrize(
+    ("size", "steep"),
+    [((450, 450), False), ((6000, 6000), False), ((20_000, 10), True), ((10, 25_000), True)],
+)
+def test_extreme_reductions_are_kept_from_cudas_resize(size, steep):
+    """Its filter would not fit the GPU's shared memory, and the run would end for one odd cell."""
+    assert too_steep_for_cuda(size, (224, 224)) == steep
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("size", [(30_000, 4), (4, 30_000), (13_000, 900)])
+def test_extreme_cells_are_resized_on_a_gpu_too(size):
+    """As on the processor, to a grey level."""
+    image = torch.randint(0, 256, (*size, 3), dtype=torch.uint8)
+    expected = ModelInput(height=224, width=224, mean=HALF, std=HALF)
+    on_gpu = torch.zeros((1, 224, 224, 3), dtype=torch.uint8, device="cuda")
+    on_cpu = torch.zeros((1, 224, 224, 3), dtype=torch.uint8)
+
+    resize_into(on_gpu, [image.cuda()], expected)
+    resize_into(on_cpu, [image], expected)
+
+    assert int((on_gpu.cpu().int() - on_cpu.int()).abs().max()) <= 1
 
 
 @pytest.mark.parametrize("filter_name", ["bicubic", "bilinear"])
