@@ -9,7 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import BackendMissingError
-from engines.files import cache_folder, whole_file
+from engines.files import cache_folder, sha256_of_file, whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -31,25 +31,52 @@ def onnx_from_bundle(
     bundle: ModelBundle, *, precision: str = "fp32", keep_fp32: Collection[str] = ()
 ) -> Path:
     """
-    Return the bundle's ONNX file, exporting it if the cache has none.
+    Return the bundle's ONNX file, exporting it if the cache has none that is what it was.
 
     Types travel in the file: see ``engines.models.serving_graph``. It is named after the
     bundle's hash and the types and appears whole or not at all, so two processes may race for it.
+    Its own hash stands in a file beside it, as ``sha256sum`` writes it, and is checked each time.
     """
     path = cache_folder() / "onnx" / f"{_name(bundle, precision, keep_fp32)}.onnx"
-    if not path.exists():
+    if not _as_written(path):
         types = "" if precision == "fp32" else f" in {precision}"
         log.info("exporting %s to ONNX%s, once", bundle.architecture, types)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with whole_file(path) as scratch:
                 _export(bundle, scratch, precision, keep_fp32)
+                line = _hash_line(scratch, path.name)
+            with whole_file(_hash_file(path)) as scratch:
+                scratch.write_text(line, encoding="utf-8")
         except OSError as error:
             raise BackendMissingError(
                 f"cannot keep the exported model in {path.parent}: {error.strerror}",
                 hint="set SLIDESCREEN_CACHE to a folder that can be written",
             ) from error
     return path
+
+
+def _as_written(path: Path) -> bool:
+    """Whether a cached file is there, and byte for byte what was written under this name."""
+    if not path.exists():
+        return False
+    try:
+        if _hash_line(path, path.name).encode() == _hash_file(path).read_bytes():
+            return True
+    except OSError as error:
+        log.warning("cannot read the cached model: %s", error)
+    log.warning("the cached model %s is damaged or was swapped; it is exported anew", path)
+    return False
+
+
+def _hash_file(path: Path) -> Path:
+    """Name the file that keeps the hash of a cached one."""
+    return path.with_suffix(".onnx.sha256")
+
+
+def _hash_line(path: Path, name: str) -> str:
+    """Return a file's SHA-256 and the name that it is kept under, so that a pair is no other's."""
+    return f"{sha256_of_file(path)}  {name}\n"
 
 
 def _name(bundle: ModelBundle, precision: str, keep_fp32: Collection[str]) -> str:

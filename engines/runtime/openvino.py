@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,8 +14,7 @@ from engines.runtime.in_flight import in_flight
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
     from engines.cells import Batch, Scores
     from engines.models.bundle import ModelBundle
@@ -88,8 +86,9 @@ class OpenVINORuntime:
         self.version = with_exceptions(f"openvino {openvino.__version__}", kept)
         shape = [options.batch, bundle.input.height, bundle.input.width, 3]
         core = openvino.Core()
-        precision = options.precision
-        model = _model(core, partial(onnx_from_bundle, bundle, precision=precision, keep_fp32=kept))
+        model = core.read_model(
+            onnx_from_bundle(bundle, precision=options.precision, keep_fp32=kept)
+        )
         model.reshape(shape)
         compiled = core.compile_model(model, "CPU", _properties(options))
         count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS") + 1
@@ -110,16 +109,6 @@ def open_runtime(
 ) -> Runtime:
     """Open it: compiling takes seconds, so *progress* hears nothing."""
     return OpenVINORuntime(bundle, options, sample)
-
-
-def _model(core: openvino.Core, exported: Callable[[], Path]) -> openvino.Model:
-    """Read the exported model; one that was damaged on disk is exported again."""
-    path = exported()
-    try:
-        return core.read_model(path)
-    except RuntimeError:
-        path.unlink(missing_ok=True)
-        return core.read_model(exported())
 
 
 def _properties(options: RuntimeOptions) -> dict[str, Any]:
