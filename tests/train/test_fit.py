@@ -313,6 +313,35 @@ def test_backgrounds_are_part_of_a_training(cells, small, command, tmp_path):
         command("fit", cells, *options, "--backgrounds", fields, "--no-aug", "--restart")
 
 
+def test_a_network_with_a_class_token_is_trained_and_served(cells, small, command, tmp_path):
+    """Of one size only: phases that would show it less show it all, and the bundle has no map."""
+    arguments = ("img_size=32", "embed_dim=32", "depth=1", "num_heads=2", "patch_size=8")
+    options = [part for pair in arguments for part in ("--model-kwargs", pair)]
+    out = tmp_path / "out"
+
+    shown = command(
+        "fit", cells, "--out", out, *small, "--model", "deit_tiny_patch16_224", *options,
+        "--epochs", "3", "--freeze", "0",
+    )  # fmt: skip
+
+    assert shown.exit_code == 0, shown.output
+    loaded = ModelBundle.load(out)
+    assert serving_graph(loaded).head.places is None
+    assert all(phase["view"] is None for phase in loaded.data["changes"]["phases"])
+    assert loaded.model_args["img_size"] == 32
+
+
+def test_what_cannot_be_screened_with_is_refused_before_the_first_epoch(
+    cells, small, command, tmp_path
+):
+    """With the reason, and with nothing written."""
+    with pytest.raises(UserError, match="cannot be screened with: it does not run") as caught:
+        command("fit", cells, "--out", tmp_path / "out", *small, "--model", "deit_tiny_patch16_224")
+
+    assert "--img-size" in caught.value.hint
+    assert not (tmp_path / "out.training").exists()
+
+
 def test_folded_weights_are_exact_in_bfloat16(bundle):
     """So that bfloat16 computes with the weights that were judged, but for half storage."""
     loaded = ModelBundle.load(bundle)

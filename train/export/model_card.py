@@ -180,7 +180,7 @@ def trust_section(bundle: ModelBundle) -> str:
         f"For {found['abstained']:.0%} of the held-out cells the set is not one class: the model "
         "abstains.\n\n"
         "Out of distribution: how often images lie farther from the training cells than held-out "
-        f"cells do (AUROC): {aurocs}. These are easy strangers; a cell of another centre or "
+        f"cells do (AUROC): {aurocs}. These are easy cases; a cell of another centre or "
         "disease may be much more like the training cells, and be called without a sign.\n"
     )
 
