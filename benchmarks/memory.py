@@ -72,6 +72,7 @@ class MadeUp:
     """A Source that holds *count* names and nothing else."""
 
     location = name = "made-up"
+    locations = ()
 
     def __init__(self, count: int) -> None:
         """Hold that many."""

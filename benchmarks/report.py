@@ -258,7 +258,7 @@ def record(source: Path, cells: int, slides: int) -> RunRecord:
         runtime="none",
         parity=ParityRecord(verdict="agrees", scores=agreed, machine=machine, versions=versions),
         rates=Rates(decode=None, runtime=None),
-        source=SourceRecord(location=str(source), other_files=0, examples=()),
+        source=SourceRecord(locations=(str(source),), other_files=0, examples=()),
         trust=TrustRecord(available=False, why="made up"),
         flags=Thresholds(),
         started="2026-01-01T00:00:00+00:00",

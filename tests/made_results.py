@@ -246,7 +246,7 @@ def record(mark, cells, *, trust=True, fit="squash", crop_pct=1.0, centres=CENTR
         runtime="torch",
         parity=AGREES,
         rates=Rates(decode=100.0, runtime=50.0, end_to_end=40.0),
-        source=SourceRecord(location=mark.slide_rule, other_files=0, examples=()),
+        source=SourceRecord(locations=(mark.slide_rule,), other_files=0, examples=()),
         trust=trust_record(available=trust),
         flags=Thresholds(),
         started="2026-01-01T10:00:00+00:00",

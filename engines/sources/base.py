@@ -46,6 +46,12 @@ class Others:
         if len(self.examples) < EXAMPLES:
             self.examples.append(name)
 
+    def join(self, name: str, more: Others) -> None:
+        """Count those of the source *name*, too."""
+        examples = [f"{name}/{each}" for each in more.examples]
+        self.examples = [*self.examples, *examples][:EXAMPLES]
+        self.count += more.count
+
 
 @dataclass(frozen=True, slots=True)
 class Listing:
@@ -70,11 +76,13 @@ class Source(Protocol):
     Names cells, and reads them later, in any order and from any thread or process.
 
     Attributes:
-        location: What identifies it on this machine.
+        location: Where it is, for people.
+        locations: What opens the same cells again: paths, bytes that are not UTF-8 escaped.
         name: A short name, for cells that lie in no folder of their own.
     """
 
     location: str
+    locations: tuple[str, ...]
     name: str
 
     def list(self) -> Listing:

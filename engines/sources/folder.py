@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.names import escaped, is_image_name, unescaped
+from engines.sources.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -29,10 +30,12 @@ class FolderSource:
     are followed, links to folders are not; hidden folders are not entered.
     """
 
-    def __init__(self, root: Path) -> None:
-        """Take what lies below *root*."""
+    def __init__(self, root: Path, selection: Selection = EVERYTHING) -> None:
+        """Take what is wanted of what lies below *root*."""
         self._root = os.fsencode(root.resolve())
+        self._selection = selection
         self.location = escaped(self._root)
+        self.locations: tuple[str, ...] = (self.location,)
         self.name = escaped(os.path.basename(self._root)) or "/"
 
     def list(self) -> Listing:
@@ -64,10 +67,10 @@ class FolderSource:
                 others.add(escaped(path))
             elif path.endswith(b"/"):
                 pending.append(iter(self._paths(path)))
-            elif (entry := self._entry(path)) is None:
-                others.add(escaped(path))
-            else:
+            elif (entry := self.entry(path)) and self._selection.wants(entry.path):
                 yield entry
+            else:
+                others.add(escaped(path))
 
     def _paths(self, folder: bytes) -> Sequence[bytes]:
         """Name what a folder holds, in order of whole paths; the folders in it end in a slash."""
@@ -84,8 +87,13 @@ class FolderSource:
                 hint="make it readable, or screen a folder that leaves it out",
             ) from error
 
-    def _entry(self, path: bytes) -> Entry | None:
-        """Return a file as a cell, if it is one; a dangling link is, and will be unreadable."""
+    def entry(self, path: bytes) -> Entry | None:
+        """
+        Return a file as a cell, if it is one; a dangling link is, and will be unreadable.
+
+        Args:
+            path: Relative to the folder.
+        """
         if not is_image_name(os.path.basename(path)):
             return None
         facts = _facts(os.path.join(self._root, path))

@@ -79,7 +79,7 @@ def write_report(options: ReportOptions) -> Report:
             hint="move it away, or name another file with --out",
         )
     material = gather(results, options.labels)
-    source = find_source(material.record.source.location, options.source)
+    source = find_source(material.record.source.locations, options.source)
     page, pictures = _page(material, source)
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(page)

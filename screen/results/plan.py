@@ -222,12 +222,21 @@ class _Digest:
     def update(self, rows: pa.Table) -> None:
         """Add rows."""
         for name, digest in self._columns.items():
-            values = rows[name].to_pylist()
-            digest.update("".join(f"{value}\0" for value in values).encode())
+            for column in rows[name].chunks:
+                for part in _bytes_of(column):
+                    digest.update(part)
 
     def hexdigest(self) -> str:
         """Return the digest of all columns."""
         return hashlib.sha256(b"".join(d.digest() for d in self._columns.values())).hexdigest()
+
+
+def _bytes_of(column: pa.Array) -> Iterator[bytes]:
+    """Yield a column's numbers, -1 for none, or its texts, with the end of each marked."""
+    if pa.types.is_integer(column.type):
+        yield column.fill_null(-1).to_numpy().tobytes()
+    else:
+        yield "\0".join([*column.to_pylist(), ""]).encode()
 
 
 def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:

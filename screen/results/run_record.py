@@ -146,14 +146,19 @@ class SourceRecord:
     The source of the cells.
 
     Attributes:
-        location: Where it was at the last start.
+        locations: Where it was at the last start: what opens it again.
         other_files: How many files in it are no cells.
         examples: The names of some of those.
     """
 
-    location: str
+    locations: tuple[str, ...]
     other_files: int
     examples: tuple[str, ...]
+
+    @property
+    def location(self) -> str:
+        """The same for people."""
+        return ", ".join(self.locations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

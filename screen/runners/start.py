@@ -101,7 +101,7 @@ class Start:
             if (begun := getattr(record.fingerprint, name)) != value:
                 raise self._other_run(name, begun, value)
         plan.require_same_source(self.source)
-        where = replace(record.source, location=self.source.location)
+        where = replace(record.source, locations=self.source.locations)
         record = replace(record, source=where)
         parts = committed_parts(self.results, plan.shard_count, fingerprint)
         stages = None
@@ -173,7 +173,7 @@ class Start:
             parity=stages.parity,
             rates=stages.rates,
             source=SourceRecord(
-                location=plan.facts.location,
+                locations=self.source.locations,
                 other_files=plan.facts.ignored,
                 examples=plan.facts.examples,
             ),

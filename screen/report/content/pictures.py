@@ -7,7 +7,6 @@ import io
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import xxhash
@@ -24,6 +23,7 @@ from engines.sources.names import unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
@@ -59,9 +59,9 @@ class Thumbnail:
     aspect: float = 1.0
 
 
-def find_source(location: str, elsewhere: Path | None = None) -> Source | None:
+def find_source(locations: Sequence[str], elsewhere: Path | None = None) -> Source | None:
     """
-    Open the folder that was screened, or the one it was moved to; None if it is gone.
+    Open what was screened, or the folder it was moved to; None if it is gone.
 
     Raises:
         SourceError: If *elsewhere* is not there.
@@ -69,7 +69,7 @@ def find_source(location: str, elsewhere: Path | None = None) -> Source | None:
     if elsewhere is not None:
         return open_source(elsewhere)
     try:
-        return open_source(Path(os.fsdecode(unescaped(location))))
+        return open_source([os.fsdecode(unescaped(each)) for each in locations])
     except (SourceError, OSError):
         return None
 

@@ -118,10 +118,10 @@ def test_a_folder_that_cannot_be_listed_is_an_error(tmp_path, monkeypatch):
         listed(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["missing", "file.jpg"])
+@pytest.mark.parametrize("name", ["missing", "file.txt"])
 def test_a_source_that_is_no_folder_is_refused(tmp_path, name):
     """With a hint."""
-    (tmp_path / "file.jpg").touch()
+    (tmp_path / "file.txt").touch()
 
     with pytest.raises(SourceError) as caught:
         open_source(tmp_path / name)

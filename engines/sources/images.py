@@ -1,0 +1,64 @@
+"""Single image files, named one by one, of one folder."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from engines.sources.base import Entry, Listing, Others
+from engines.sources.folder import FolderSource
+from engines.sources.names import escaped, is_image_name
+from engines.sources.selection import EVERYTHING, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from engines.cells import CellRef
+
+__all__ = ["ImagesSource", "is_image_file"]
+
+
+def is_image_file(path: Path) -> bool:
+    """Whether there is a file at a path that may be a cell, going by its name."""
+    return is_image_name(os.fsencode(path.name)) and path.is_file()
+
+
+class ImagesSource:
+    """
+    A Source (see ``engines.sources.base``) of some image files of one folder.
+
+    They are called, and read, as cells of that folder.
+    """
+
+    def __init__(
+        self, folder: Path, names: Iterable[str], selection: Selection = EVERYTHING
+    ) -> None:
+        """Take the files called *names* in *folder*."""
+        self._folder = FolderSource(folder)
+        self._names = sorted({os.fsencode(name) for name in names})
+        self._selection = selection
+        self.location, self.name = self._folder.location, self._folder.name
+        self.locations = self._folder.locations
+
+    def list(self) -> Listing:
+        """List them in the order of their names' bytes."""
+        others = Others()
+        return Listing(self._entries(others), others)
+
+    def read(self, ref: CellRef) -> bytes:
+        """Read the file."""
+        return self._folder.read(ref)
+
+    def size(self, ref: CellRef) -> int | None:
+        """Ask the file system."""
+        return self._folder.size(ref)
+
+    def _entries(self, others: Others) -> Iterator[Entry]:
+        """Yield the cells that are wanted."""
+        for name in self._names:
+            entry = self._folder.entry(name)
+            if entry is not None and self._selection.wants(entry.path):
+                yield entry
+            else:
+                others.add(escaped(name))

@@ -1,0 +1,91 @@
+"""Several sources as one: the name of each stands before the paths of its cells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from engines.cells import CellRef
+from engines.errors import SourceError
+from engines.sources.base import Entry, Listing, Others
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from engines.sources.base import Source
+
+__all__ = ["SeveralSources"]
+
+
+class SeveralSources:
+    """
+    A Source (see ``engines.sources.base``) of the cells of several others.
+
+    A source called ``cells`` gives ``cells/a.png`` for its ``a.png``; a second one of that name,
+    in the order of where they are, gives ``cells-2/a.png``. So it does not matter in which order
+    they are given.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        """
+        Join sources.
+
+        Raises:
+            SourceError: If one is given twice.
+        """
+        _refuse_repeats(sources)
+        self._sources: dict[str, Source] = {}
+        for source in sorted(sources, key=lambda each: each.location):
+            self._sources[self._free(source.name.replace("/", "root"))] = source
+        self.location = ", ".join(source.location for source in self._sources.values())
+        self.locations = tuple(each for one in self._sources.values() for each in one.locations)
+        self.name = ""  # no cell lies outside of a folder
+
+    def list(self) -> Listing:
+        """List one source after the other."""
+        others = Others()
+        return Listing(self._entries(others), others)
+
+    def read(self, ref: CellRef) -> bytes:
+        """Let its source read the cell."""
+        source, own = self._own(ref)
+        return source.read(own)
+
+    def size(self, ref: CellRef) -> int | None:
+        """Ask its source."""
+        try:
+            source, own = self._own(ref)
+        except FileNotFoundError:
+            return None
+        return source.size(own)
+
+    def _own(self, ref: CellRef) -> tuple[Source, CellRef]:
+        """Return the source of a cell, and the cell as that source knows it."""
+        name, _, path = ref.path.partition("/")
+        if name not in self._sources:
+            raise FileNotFoundError(2, f"there is no source called {name}")
+        return self._sources[name], CellRef(path, ref.slide, ref.locator)
+
+    def _entries(self, others: Others) -> Iterator[Entry]:
+        """Yield the cells of every source."""
+        for name, source in self._sources.items():
+            listing = source.list()
+            for entry in listing:
+                yield entry._replace(path=f"{name}/{entry.path}")
+            others.join(name, listing.others)
+
+    def _free(self, name: str) -> str:
+        """Return *name*, or with the first number that makes it another than those before."""
+        count, free = 1, name
+        while free in self._sources:
+            count += 1
+            free = f"{name}-{count}"
+        return free
+
+
+def _refuse_repeats(sources: Sequence[Source]) -> None:
+    """Refuse what would screen the same cells twice."""
+    seen: set[tuple[type, str]] = set()
+    for source in sources:
+        if (key := (type(source), source.location)) in seen:
+            raise SourceError(f"{source.location} is given twice", hint="give it once")
+        seen.add(key)
