@@ -29,14 +29,14 @@ from engines.registry import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from engines.cells import Batch, Read
     from engines.decode.base import DecodeOptions, Decoder
     from engines.models.bundle import ModelBundle
     from engines.models.input import ModelInput
     from engines.registry import Backend, DecoderRow
-    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
+    from engines.runtime.base import Runtime, RuntimeOptions
 
 __all__ = [
     "NEEDS_GPU",
@@ -168,7 +168,7 @@ def open_runtime(
     name: str,
     bundle: ModelBundle,
     options: RuntimeOptions,
-    progress: BuildProgress | None = None,
+    progress: Callable[[float, str], None] | None = None,
     sample: Sequence[Batch] = (),
 ) -> Runtime:
     """

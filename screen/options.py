@@ -90,7 +90,18 @@ class RunOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What will run; the choices that were not the user's say why."""
+    """
+    What runs, each choice with its reason: ``asked for``, or why it was the best that works here.
+
+    Attributes:
+        decoder: The name of what decodes.
+        decode_on: Where it decodes, ``cpu`` or ``gpu``.
+        runtime: The name of what runs the model.
+        precision: What the model computes in.
+        batch: Cells per inference.
+        shard_cells: Cells per part file.
+        threads: Processor threads.
+    """
 
     decoder: Choice[str]
     decode_on: Choice[str]

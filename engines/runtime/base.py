@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from engines.hardware.machine import usable_cores
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
 
     from engines.cells import Batch, Scores
 
@@ -16,7 +16,6 @@ __all__ = [
     "DEFAULT_BATCH",
     "GPU_BATCH",
     "PRECISIONS",
-    "BuildProgress",
     "Runtime",
     "RuntimeOptions",
     "default_batch",
@@ -25,9 +24,6 @@ __all__ = [
 PRECISIONS = ("fp16", "bf16", "fp32")
 DEFAULT_BATCH = 4  # cells; 8 and 16 are 14% and 20% slower on two cores, benchmarks/README.md
 GPU_BATCH = 256  # cells
-
-BuildProgress: TypeAlias = "Callable[[float, str], None]"
-"""Is told the share done (0 to 1) and the phase while an engine is built."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

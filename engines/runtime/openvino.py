@@ -14,11 +14,11 @@ from engines.runtime.in_flight import in_flight
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from engines.cells import Batch, Scores
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
+    from engines.runtime.base import Runtime, RuntimeOptions
 
 __all__ = ["OpenVINORuntime", "open_runtime", "precisions"]
 
@@ -105,7 +105,7 @@ def open_runtime(
     options: RuntimeOptions,
     *,
     sample: Sequence[Batch] = (),
-    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+    progress: Callable[[float, str], None] | None = None,  # noqa: ARG001  nothing is built here
 ) -> Runtime:
     """Open it: compiling takes seconds, so *progress* hears nothing."""
     return OpenVINORuntime(bundle, options, sample)

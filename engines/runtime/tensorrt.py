@@ -18,12 +18,12 @@ from engines.tensorrt.logger import errors_of
 from engines.tensorrt.versions import open_variant
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from engines.cells import Batch
     from engines.hardware.cuda_streams import Stream
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress, RuntimeOptions
+    from engines.runtime.base import RuntimeOptions
     from engines.tensorrt.engine_store import Engine
     from engines.tensorrt.versions import Installed
 
@@ -93,7 +93,7 @@ def open_cached(
     options: RuntimeOptions,
     *,
     sample: Sequence[Batch] = (),
-    progress: BuildProgress | None = None,
+    progress: Callable[[float, str], None] | None = None,
 ) -> TensorRTRuntime:
     """
     Open a variant of TensorRT with the engine of the cache, which is built on first use.

@@ -12,11 +12,11 @@ from engines.registry import Choice
 from engines.runtime.padding import padded, scores_from_outputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from engines.cells import Batch, Scores
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
+    from engines.runtime.base import Runtime, RuntimeOptions
 
 __all__ = ["TorchRuntime", "open_runtime", "precisions"]
 
@@ -31,7 +31,7 @@ def open_runtime(
     options: RuntimeOptions,
     *,
     sample: Sequence[Batch] = (),  # noqa: ARG001  nothing is left to float32 where all is
-    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+    progress: Callable[[float, str], None] | None = None,  # noqa: ARG001  nothing is built here
 ) -> Runtime:
     """Open it."""
     return TorchRuntime(bundle, options)

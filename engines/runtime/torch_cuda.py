@@ -12,14 +12,14 @@ from engines.models.serving_graph import serving_graph
 from engines.runtime.gpu_slots import Bound, DeviceRuntime
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from engines.cells import Batch
     from engines.hardware.cuda_streams import Stream
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import BuildProgress, Runtime, RuntimeOptions
+    from engines.runtime.base import Runtime, RuntimeOptions
 
 __all__ = ["TorchCudaRuntime", "open_runtime"]
 
@@ -29,7 +29,7 @@ def open_runtime(
     options: RuntimeOptions,
     *,
     sample: Sequence[Batch] = (),
-    progress: BuildProgress | None = None,  # noqa: ARG001  nothing is built here
+    progress: Callable[[float, str], None] | None = None,  # noqa: ARG001  nothing is built here
 ) -> Runtime:
     """Open it: nothing is compiled, so *progress* hears nothing."""
     return TorchCudaRuntime(bundle, options, sample)
