@@ -12,7 +12,7 @@ import torch
 from engines.models.serving_graph import serving_graph
 from engines.tensorrt.versions import VARIANTS, Installed
 
-GOOD, BAD = b"a plan", b"not a plan"
+GOOD, BAD, FULL = b"a plan", b"not a plan", b"a plan too large for this GPU"
 TYPES = {"logits": "FLOAT", "features": "HALF", "evidence": "HALF"}
 
 
@@ -31,6 +31,8 @@ def installed(bundle, precision):
             self.logger = logger
 
         def deserialize_cuda_engine(self, plan):
+            if plan == FULL:
+                raise RuntimeError("Error Code 2: OutOfMemory (Requested size was 9 bytes.)")
             return Engine(graph) if plan == GOOD else None
 
     trt = SimpleNamespace(
@@ -50,11 +52,12 @@ class Hashable:
         self.__dict__.update(vars(namespace))
 
 
-def engine(folder, plan=GOOD):
+def engine(folder, plan=GOOD, targets=()):
     """Return what the cache would: something with a plan on disk."""
     path = Path(folder) / "engine.plan"
     path.write_bytes(plan)
-    return SimpleNamespace(path=path, record={"keep_fp32": ["stem"]})
+    key = SimpleNamespace(targets=targets)
+    return SimpleNamespace(path=path, key=key, record={"keep_fp32": ["stem"]})
 
 
 class Engine:
@@ -72,6 +75,12 @@ class Engine:
         """Give a context of its own; refuse kernels that would change behind one's back."""
         assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
         return Context(self.graph)
+
+    num_io_tensors = 1 + len(TYPES)
+
+    def get_tensor_name(self, number):
+        """Name an input or output."""
+        return ("pixels", *TYPES)[number]
 
     def get_tensor_dtype(self, name):
         """Name an output's type."""

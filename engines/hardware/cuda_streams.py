@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from engines.errors import DeviceError
+from engines.registry import CPU, runtimes_on
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Stream", "enough_memory", "open_stream"]
 
+# A kernel that failed is told at some later call; torch 2.11 and later have a class of its own.
+ACCELERATOR_ERRORS: tuple[type[BaseException], ...] = (
+    (torch.AcceleratorError,) if hasattr(torch, "AcceleratorError") else ()
+)
 WARM_UPS = 3  # runs before a capture: libraries choose and load their kernels in the first
 
 
@@ -106,13 +111,18 @@ class CudaStream:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Enqueue where it was before."""
+        """Enqueue where it was before; a failure of the device becomes a DeviceError."""
         self._inside.pop().__exit__(kind, error, trace)
+        if isinstance(error, ACCELERATOR_ERRORS):
+            raise _device_failed(error) from error
 
     def wait(self) -> None:
-        """Sleep until the stream is empty; raises what went wrong on the device."""
-        self._done.record(self._torch_stream)
-        self._done.synchronize()
+        """Sleep until the stream is empty; what went wrong on the device is a DeviceError."""
+        try:
+            self._done.record(self._torch_stream)
+            self._done.synchronize()
+        except ACCELERATOR_ERRORS as error:
+            raise _device_failed(error) from error
 
     def captured(self, work: Callable[[], None]) -> Callable[[], None]:
         """Warm up, then capture; other threads may use the device meanwhile."""
@@ -137,11 +147,26 @@ def open_stream(device: torch.device) -> Stream:
 
 @contextmanager
 def enough_memory(what: str, instead: str) -> Iterator[None]:
-    """Raise DeviceError, saying for *what* and what to do *instead*, where memory runs out."""
+    """
+    Raise DeviceError where memory runs out, saying for *what* and what to do *instead*.
+
+    Any other failure of the device becomes a DeviceError, too.
+    """
     try:
         yield
+    except ACCELERATOR_ERRORS as error:
+        raise _device_failed(error) from error
     except torch.OutOfMemoryError as error:
         raise DeviceError(
             f"the GPU's memory does not suffice for {what}: {str(error).partition('. ')[0]}",
             hint=f"use {instead}, or free the GPU",
         ) from error
+
+
+def _device_failed(error: BaseException) -> DeviceError:
+    """Say that the GPU failed, in its own first line."""
+    return DeviceError(
+        f"the GPU failed: {str(error).partition(chr(10))[0]}",
+        hint="run the same command again, which goes on from what is finished; if it fails again, "
+        f"use --runtime {runtimes_on(CPU)[0]} and a new --out",
+    )

@@ -98,10 +98,12 @@ def open_cached(
     """
     Open a variant of TensorRT with the engine of the cache, which is built on first use.
 
-    One that does not load is discarded and built anew, once.
+    One that does not load is discarded and built anew, once; not if it is the GPU that failed or
+    that has no memory left, and not if it was built ahead of time, for other GPUs too.
 
     Raises:
         EngineBuildError: If that one does not load either.
+        DeviceError: If the GPU failed.
     """
     installed = open_variant(name)
     wanted = EngineOptions(precision=options.precision, batch=options.batch, variant=name)
@@ -109,6 +111,8 @@ def open_cached(
     try:
         loaded = _loaded(engine, installed)
     except EngineBuildError as error:
+        if engine.key.targets:
+            raise
         discard(engine, str(error))
         engine = engine_for(bundle, wanted, sample=sample, progress=progress)
         loaded = _loaded(engine, installed)

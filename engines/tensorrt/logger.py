@@ -9,7 +9,7 @@ from functools import lru_cache
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from engines.errors import EngineBuildError
+from engines.errors import DeviceError, EngineBuildError
 from engines.hardware.gpu import has_driver
 from engines.registry import CPU, runtimes_on
 from engines.tensorrt.versions import OTHER_RUNTIMES
@@ -17,6 +17,7 @@ from engines.tensorrt.versions import OTHER_RUNTIMES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from engines.errors import UserError
     from engines.tensorrt.versions import Installed
 
 __all__ = ["Phases", "error_from_messages", "errors_of", "logger_of", "progress_monitor"]
@@ -25,8 +26,10 @@ WITHOUT_GPU = runtimes_on(CPU)[0]
 NO_GPU = r"cudaError 100|no CUDA-capable device|CUDA initialization failure with error: 100"
 DRIVER = r"cudaError 35|driver version is insufficient|CUDA initialization failure with error: 35"
 MEMORY = r"[Oo]ut ?[Oo]f ?[Mm]emory|cudaError 2\b|could not allocate|insufficient memory"
+FAILED = r"illegal memory access|unspecified launch failure|misaligned address|uncorrectable ECC"
 GPU = (
     r"[Cc]annot compile operation .* for|UNSUPPORTED_CC|is not supported by this TensorRT"
+    r"|cannot run on this GPU|does not support this compute capability|incompatible device"
     r"|[Uu]nsupported (SM|compute capability|GPU)|compute capability .* (is )?not supported"
 )
 
@@ -70,15 +73,31 @@ def errors_of(installed: Installed) -> Iterator[Any]:
         raise error_from_messages(installed, [*logger.errors, str(error)]) from error
 
 
-def error_from_messages(installed: Installed, messages: list[str]) -> EngineBuildError:
-    """Turn what TensorRT said into what happened and what to do."""
+def error_from_messages(installed: Installed, messages: list[str]) -> UserError:
+    """
+    Turn what TensorRT said into what happened and what to do.
+
+    Returns:
+        A DeviceError where the GPU failed or has too little memory, which says nothing against the
+        engine; otherwise an EngineBuildError.
+    """
     name, said = installed.variant.name, "; ".join(messages)
     known = (
         (DRIVER, _driver_fault(), _driver_hint(installed)),
         (NO_GPU, "there is no NVIDIA GPU here", f"use --runtime {WITHOUT_GPU}"),
-        (MEMORY, "the GPU's memory is too small for this", "use a smaller --batch-size"),
         (GPU, "the GPU is not supported for this model", _gpu_hint(installed)),
     )
+    if re.search(MEMORY, said):
+        return DeviceError(
+            f"{name} cannot build or load this plan: the GPU's memory is too small for this "
+            f"({messages[0]})",
+            hint="use a smaller --batch-size, or free the GPU",
+        )
+    if re.search(FAILED, said):
+        return DeviceError(
+            f"the GPU failed while {name} worked on it: {messages[0]}",
+            hint=f"run the same command again; if it fails again, use --runtime {WITHOUT_GPU}",
+        )
     for pattern, what, hint in known:
         if re.search(pattern, said) or (pattern is DRIVER and _without_driver(said)):
             return EngineBuildError(

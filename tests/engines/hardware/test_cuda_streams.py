@@ -152,6 +152,30 @@ def test_memory_that_runs_out_says_for_what_and_what_to_do():
     assert caught.value.hint == "use fewer --threads, or free the GPU"
 
 
+def failing():
+    """Fail as torch does after a kernel failed."""
+    raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore")
+
+
+@pytest.mark.parametrize("where", ["inside a stream", "while waiting", "while memory is taken"])
+def test_a_gpu_that_fails_is_no_bug_of_ours(asked, monkeypatch, where):
+    """Whenever it is told, it is an error with a way out, in the GPU's own first line."""
+    stream = CudaStream(GPU)
+
+    with pytest.raises(DeviceError, match="an illegal memory access was encountered$") as caught:
+        if where == "inside a stream":
+            with stream:
+                failing()
+        elif where == "while waiting":
+            monkeypatch.setattr(stream._done, "synchronize", failing)
+            stream.wait()
+        else:
+            with enough_memory("decoding", "fewer --threads"):
+                failing()
+
+    assert "--runtime openvino" in caught.value.hint
+
+
 @pytest.mark.gpu
 def test_streams_do_not_see_each_others_unfinished_work():
     """Many at once, each filling, copying and reading its own memory, a thousand times."""

@@ -356,6 +356,23 @@ def test_a_plan_that_does_not_load_is_built_anew_once(bundle, tmp_path):
     assert "the plan does not load" in discarded[0]
 
 
+@pytest.mark.parametrize(
+    ("plan", "targets", "expected"),
+    [(fake_tensorrt.FULL, (), DeviceError), (fake_tensorrt.BAD, ("sm_89",), EngineBuildError)],
+    ids=["out of memory", "ahead of time"],
+)
+def test_a_good_plan_is_not_thrown_away(bundle, tmp_path, plan, targets, expected):
+    """Memory that another program holds passes; what was built for other GPUs is theirs, too."""
+    discarded = []
+    made = fake_tensorrt.engine
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fake_tensorrt, "engine", lambda folder, each: made(folder, each, targets))
+        with pytest.raises(expected):
+            on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path, [plan], discarded)
+
+    assert discarded == []
+
+
 def test_a_plan_that_never_loads_is_an_error(bundle, tmp_path):
     """Once is enough: the second failure is the user's to see."""
     with pytest.raises(EngineBuildError, match="the plan does not load"):

@@ -257,6 +257,10 @@ def test_a_file_that_is_no_model_is_named(rtx, tmp_path):
         ("CUDA initialization failure with error: 35", "driver"),
         ("Error Code 2: OutOfMemory (Requested size was 9 bytes.)", "memory is too small"),
         ("Cannot compile operation 'node_einsum' for Turing (SM75)", "GPU is not supported"),
+        ("The engine cannot run on this GPU.", "GPU is not supported"),
+        ("TensorRT-RTX does not support this compute capability.", "GPU is not supported"),
+        ("The engine plan file is generated on an incompatible device", "GPU is not supported"),
+        ("Cuda Runtime (an illegal memory access was encountered)", "the GPU failed"),
         ("something nobody foresaw", "something nobody foresaw"),
     ],
 )
