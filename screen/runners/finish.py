@@ -15,8 +15,7 @@ from screen.results.parts import whole_parts
 from screen.results.run_record import ClassCoverage, Counts, DriftRecord, TrustRecord
 from screen.results.schema import EVIDENCE_KEY
 from screen.results.table_records import AGAIN_HINT, write_recorded
-from screen.summary.duplicates import duplicate_table
-from screen.summary.slides import repeats_by_slide, summary
+from screen.summary.slides import summary
 from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
@@ -86,11 +85,10 @@ def write_summary(
             f"{results.path} holds {rows:,} cells of the {len(plan):,} of its plan", hint=AGAIN_HINT
         )
     cells = open_results(results.path)
-    duplicates = duplicate_table(cells, plan)
-    write_recorded(results, results.duplicates, duplicates, fingerprint)
-    found = summary(cells, uncertainty, thresholds, repeats_by_slide(duplicates))
+    found = summary(cells, plan, uncertainty, thresholds)
+    write_recorded(results, results.duplicates, found.duplicates, fingerprint)
     write_recorded(results, results.slides, found.slides, fingerprint)
-    counts = _counts(found.slides, plan, len(duplicates))
+    counts = _counts(found.slides, plan, len(found.duplicates))
     drift = _drift_record(found.drift, uncertainty.bundle)
     return {
         "counts": counts,

@@ -15,10 +15,9 @@ import pyarrow as pa
 from screen.results.schema import duplicate_schema
 
 if TYPE_CHECKING:
-    import pyarrow.dataset as ds
     from numpy.typing import NDArray
 
-__all__ = ["duplicate_table"]
+__all__ = ["ContentHashes", "Rows"]
 
 
 class Rows(Protocol):
@@ -29,36 +28,41 @@ class Rows(Protocol):
         ...
 
 
-def duplicate_table(cells: ds.Dataset, plan: Rows) -> pa.Table:
-    """
-    List every cell but the first of those with the same content, in the order of the plan.
+class ContentHashes:
+    """The hashes of a run's cells, gathered in the order of the plan."""
 
-    Args:
-        cells: All rows, in the order of the plan.
-        plan: Gives their ``path`` and ``slide``.
-    """
-    repeats, firsts = map(plan.take, _repeats(*_hashes(cells)))
-    return pa.table(
-        {
-            "path": repeats["path"],
-            "slide": repeats["slide"].cast(pa.string()),
-            "duplicate_of": firsts["path"],
-            "duplicate_of_slide": firsts["slide"].cast(pa.string()),
-        },
-        schema=duplicate_schema(),
-    )
+    def __init__(self) -> None:
+        """Start with none."""
+        self._hashes = [np.empty(0, np.uint64)]
+        self._rows = [np.empty(0, np.int64)]
+        self._seen = 0
 
+    def add(self, hashes: pa.Array) -> None:
+        """Take in the next cells' hashes, 32 hex digits each; null for a file never read."""
+        known = hashes.drop_null().to_pylist()
+        valid = hashes.is_valid().to_numpy(zero_copy_only=False)
+        self._hashes.append(np.frombuffer(bytes.fromhex("".join(known)), np.uint64))
+        self._rows.append(self._seen + np.flatnonzero(valid))
+        self._seen += len(hashes)
 
-def _hashes(cells: ds.Dataset) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Return the hashes as ``(n, 2)`` and the rows they stand in; files never read have none."""
-    hashes, rows, seen = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
-    for batch in cells.to_batches(columns=["content_hash"]):
-        column = batch["content_hash"]
-        known = column.drop_null().to_pylist()
-        hashes.append(np.frombuffer(bytes.fromhex("".join(known)), np.uint64))
-        rows.append(seen + np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False)))
-        seen += len(batch)
-    return np.concatenate(hashes).reshape(-1, 2), np.concatenate(rows)
+    def duplicates(self, plan: Rows) -> pa.Table:
+        """
+        List every cell but the first of those with the same content, in the order of the plan.
+
+        Args:
+            plan: Gives the cells' ``path`` and ``slide``.
+        """
+        hashes_n2 = np.concatenate(self._hashes).reshape(-1, 2)
+        repeats, firsts = map(plan.take, _repeats(hashes_n2, np.concatenate(self._rows)))
+        return pa.table(
+            {
+                "path": repeats["path"],
+                "slide": repeats["slide"].cast(pa.string()),
+                "duplicate_of": firsts["path"],
+                "duplicate_of_slide": firsts["slide"].cast(pa.string()),
+            },
+            schema=duplicate_schema(),
+        )
 
 
 def _repeats(

@@ -14,7 +14,9 @@ from engines.uncertainty.conformal import abstentions
 from engines.uncertainty.drift import Drift, usual_means
 from engines.uncertainty.prevalence import ErrorRates
 from screen.results.schema import class_columns, slide_schema
-from screen.summary.flags import Thresholds, flags
+from screen.summary.duplicates import ContentHashes
+from screen.summary.flags import flags
+from screen.summary.intervals import wilson
 from screen.summary.top_cells import TopCells
 from screen.summary.totals import needed, summed, sums
 from screen.summary.trained_on import is_trained_on
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
 
     from engines.models.bundle import ModelBundle
     from screen.results.cell_uncertainty import Uncertainty
+    from screen.summary.duplicates import Rows
+    from screen.summary.flags import Thresholds
 
-__all__ = ["Summary", "repeats_by_slide", "summary"]
+__all__ = ["Summary", "summary"]
 
-CONFIDENCE = 0.95
+TOP = 10  # cells named for each slide
 FEW = 10  # held-out cells of a subject: too few to say how often the model abstains
 
 
@@ -40,21 +44,20 @@ class Summary:
 
     Attributes:
         slides: One row per slide, sorted.
+        duplicates: Cells whose file is the same as an earlier cell's.
         drift: How far the run is from training; None where that cannot be told.
     """
 
     slides: pa.Table
+    duplicates: pa.Table
     drift: Drift | None
 
 
 def summary(
-    cells: ds.Dataset,
-    uncertainty: Uncertainty,
-    thresholds: Thresholds | None = None,
-    repeats: Mapping[str, int] | None = None,
+    cells: ds.Dataset, plan: Rows, uncertainty: Uncertainty, thresholds: Thresholds
 ) -> Summary:
     """
-    Summarise cells by slide.
+    Summarise cells by slide, in one pass over them.
 
     ``fraction_positive`` has Wilson's score interval (Wilson, JASA 1927) at 95%, over the cells
     scored, taken as independent and rightly called; ``fraction_positive_rogan_gladen`` corrects for
@@ -63,39 +66,56 @@ def summary(
 
     Args:
         cells: All rows, in the order of the plan.
+        plan: Gives single cells' ``path`` and ``slide``.
         uncertainty: Of these cells.
         thresholds: From where slides are flagged.
-        repeats: How many cells of each slide repeat an earlier cell.
     """
-    thresholds = thresholds or Thresholds()
-    totals, top = _totals(cells, uncertainty.bundle, thresholds)
+    totals, top, hashes = _totals(cells, uncertainty.bundle, thresholds)
+    duplicates = hashes.duplicates(plan)
+    repeats, first = _repeats_by_slide(duplicates), _top_paths(top, plan)
     rates, usual = _rates(uncertainty)
     subjects = uncertainty.bundle.training_subjects
     rows = []
     for total in totals.to_pylist():
-        row = _row(total, uncertainty.bundle, (repeats or {}).get(total["slide"], 0))
+        row = _row(total, uncertainty.bundle, repeats.get(total["slide"], 0))
         row |= _corrected(total, rates, usual)
         row["flags"] = flags(row, thresholds)
         row["flagged"] = bool(row["flags"])
         row["trained_on"] = is_trained_on(row["slide"], subjects)
         if uncertainty.bundle.positive is not None:
-            row["top_cells"] = top.get(total["slide"], [])
+            row["top_cells"] = first.get(total["slide"], [])
         rows.append(row)
     slides = pa.Table.from_pylist(rows, schema=slide_schema(uncertainty.bundle.classes))
-    return Summary(slides, _drift(totals, uncertainty.bundle))
+    return Summary(slides, duplicates, _drift(totals, uncertainty.bundle))
 
 
 def _totals(
     cells: ds.Dataset, bundle: ModelBundle, thresholds: Thresholds
-) -> tuple[pa.Table, dict[str, list[str]]]:
-    """Pass once over the cells: sums by slide, and each slide's most suspicious."""
-    partial, top = [], TopCells()
+) -> tuple[pa.Table, TopCells, ContentHashes]:
+    """Pass once over the cells: sums by slide, each slide's most suspicious, and hashes."""
+    partial, top, hashes = [], TopCells(TOP), ContentHashes()
+    numbers: dict[str, int] = {}
+    row = 0
     for batch in cells.to_batches(columns=needed(bundle)):
         partial.append(sums(batch, bundle, thresholds))
+        hashes.add(batch["content_hash"])
         if bundle.positive is not None:
             (column,) = class_columns([bundle.positive])
-            top.add(batch["slide"], batch["path"], batch[f"prob_{column}"])
-    return summed(pa.concat_tables(partial)).sort_by("slide"), top.paths()
+            slides = [numbers.setdefault(name, len(numbers)) for name in batch["slide"].to_pylist()]
+            chances = batch[f"prob_{column}"].to_numpy(zero_copy_only=False)
+            top.add(np.array(slides, np.int64), chances, np.arange(row, row + len(batch)))
+        row += len(batch)
+    return summed(pa.concat_tables(partial)).sort_by("slide"), top, hashes
+
+
+def _top_paths(top: TopCells, plan: Rows) -> dict[str, list[str]]:
+    """Return the paths of each slide's most suspicious cells, highest first."""
+    rows = [row for group in top.ranked().values() for row in group]
+    cells = plan.take(np.array(rows, np.int64))
+    found: dict[str, list[str]] = {}
+    for slide, path in zip(cells["slide"].to_pylist(), cells["path"].to_pylist(), strict=True):
+        found.setdefault(slide, []).append(path)
+    return found
 
 
 def _row(total: Mapping[str, Any], bundle: ModelBundle, repeats: int) -> dict[str, Any]:
@@ -114,15 +134,13 @@ def _row(total: Mapping[str, Any], bundle: ModelBundle, repeats: int) -> dict[st
 
 def _share(count: int | None, scored: int) -> dict[str, float | None]:
     """Return the share of positives with Wilson's interval."""
-    from scipy.stats import binomtest  # slow to import, and a resumed run may not need it
-
     if count is None or not scored:
         return {"fraction_positive": None}
-    interval = binomtest(count, scored).proportion_ci(CONFIDENCE, method="wilson")
+    low, high = wilson(count, scored)
     return {
         "fraction_positive": count / scored,
-        "fraction_positive_wilson95_low": float(interval.low),
-        "fraction_positive_wilson95_high": float(interval.high),
+        "fraction_positive_wilson95_low": low,
+        "fraction_positive_wilson95_high": high,
     }
 
 
@@ -179,7 +197,7 @@ def _drift(totals: pa.Table, bundle: ModelBundle) -> Drift | None:
     )
 
 
-def repeats_by_slide(duplicates: pa.Table) -> dict[str, int]:
+def _repeats_by_slide(duplicates: pa.Table) -> dict[str, int]:
     """Count the repeats of each slide."""
     counted = pc.value_counts(duplicates["slide"]).to_pylist()
     return {item["values"]: item["counts"] for item in counted}

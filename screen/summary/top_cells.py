@@ -1,58 +1,59 @@
-"""The most suspicious cells of every slide, kept while the cells pass by."""
+"""The first few cells of every slide by some value, found in one pass over them."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-import pyarrow as pa
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["TopCells"]
 
-KEPT = 10  # per slide
-BUFFERED = 200_000  # rows gathered before the rest is dropped; twice as many as kept, if more
+SLACK = 200_000  # rows gathered between two sorts: 4 MB
 
 
 class TopCells:
-    """The paths of each slide's cells with the highest scores; ties go to the first come."""
+    """
+    Keeps the *count* rows of each slide with the highest value; memory grows with slides alone.
 
-    def __init__(self) -> None:
-        """Begin with none."""
-        self._kept = pa.table(
-            {
-                "slide": pa.array([], pa.string()),
-                "path": pa.array([], pa.string()),
-                "score": pa.array([], pa.float32()),
-                "row": pa.array([], pa.int64()),
-            }
-        )
-        self._waiting: list[pa.Table] = []
-        self._seen = self._count = 0
+    Of equal values the earlier row comes first, so that the answer does not depend on how the rows
+    were cut into batches.
+    """
 
-    def add(self, slides: pa.Array, paths: pa.Array, scores: pa.Array) -> None:
-        """Take cells in; those without a score do not count."""
-        rows = pa.array(np.arange(self._seen, self._seen + len(scores)))
-        self._seen += len(scores)
-        table = pa.table([slides.cast(pa.string()), paths, scores, rows], schema=self._kept.schema)
-        self._waiting.append(table.filter(scores.is_valid()))
-        self._count += len(self._waiting[-1])
-        if self._count > max(BUFFERED, 2 * len(self._kept)):
+    def __init__(self, count: int, slack: int = SLACK) -> None:
+        """Keep up to *count* of each slide, and *slack* rows until they are sorted."""
+        self._count = count
+        self._slack = slack
+        self._slide = np.empty(0, np.int64)
+        self._value = np.empty(0, np.float64)
+        self._row = np.empty(0, np.int64)
+        self._sorted = 0
+
+    def add(self, slide_N: NDArray[Any], value_N: NDArray[Any], row_N: NDArray[Any]) -> None:
+        """Take in N rows: slide (an index), value, row; a value that is no number never counts."""
+        good = np.isfinite(value_N)
+        self._slide = np.concatenate([self._slide, slide_N[good]])
+        self._value = np.concatenate([self._value, value_N[good]])
+        self._row = np.concatenate([self._row, row_N[good]])
+        if len(self._row) - self._sorted > max(self._slack, self._sorted):
             self._drop()
 
-    def paths(self) -> dict[str, list[str]]:
-        """Return them by slide, highest first."""
+    def ranked(self) -> dict[int, list[int]]:
+        """Return the first rows of each slide that has any, best first."""
         self._drop()
-        found: dict[str, list[str]] = {}
-        columns = (self._kept[name].to_pylist() for name in ("slide", "path"))
-        for slide, path in zip(*columns, strict=True):
-            found.setdefault(slide, []).append(path)
-        return found
+        starts = np.flatnonzero(np.diff(self._slide, prepend=-1))
+        rows = np.split(self._row, starts[1:])
+        names = self._slide[starts].tolist()
+        return {name: group.tolist() for name, group in zip(names, rows, strict=False)}
 
     def _drop(self) -> None:
-        """Keep the first of each slide."""
-        every = pa.concat_tables([self._kept, *self._waiting])
-        order = [("slide", "ascending"), ("score", "descending"), ("row", "ascending")]
-        every = every.sort_by(order)
-        codes = every["slide"].combine_chunks().dictionary_encode().indices.to_numpy()
-        begins = np.flatnonzero(np.diff(codes, prepend=-1))
-        place = np.arange(len(codes)) - np.repeat(begins, np.diff(begins, append=len(codes)))
-        self._kept = every.filter(pa.array(place < KEPT))
-        self._waiting, self._count = [], 0
+        """Drop every row that cannot be among the first any more."""
+        order = np.lexsort((self._row, -self._value, self._slide))
+        slide = self._slide[order]
+        place = np.arange(len(order))
+        first = np.maximum.accumulate(np.where(np.diff(slide, prepend=-1) != 0, place, 0))
+        kept = order[place - first < self._count]
+        self._slide, self._value = self._slide[kept], self._value[kept]
+        self._row, self._sorted = self._row[kept], len(kept)

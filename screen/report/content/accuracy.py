@@ -9,6 +9,7 @@ import numpy as np
 
 from engines.metrics import calibration_sums, expected_calibration_error
 from engines.sources.labels import FOREIGN, UNKNOWN
+from screen.summary.intervals import wilson
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,13 +144,10 @@ class Judged:
 
     def reliability(self) -> list[ReliabilityBin]:
         """Return the bins that hold cells, by rising probability."""
-        from scipy.stats import binomtest  # slow to import
-
         bins = []
         for cells, chance, true in self._bins.T.tolist():
             if cells:
-                interval = binomtest(int(true), int(cells)).proportion_ci(0.95, method="wilson")
-                low, high = float(interval.low), float(interval.high)
+                low, high = wilson(int(true), int(cells))
                 bins.append(ReliabilityBin(int(cells), chance / cells, true / cells, low, high))
         return bins
 

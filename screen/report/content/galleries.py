@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from screen.report.content.cell_reader import CellRows
     from screen.report.content.columns import Fields
-    from screen.report.content.leaders import Leaders
+    from screen.summary.top_cells import TopCells
 
 __all__ = ["MOST_CELLS", "Cell", "Selection", "choose", "read_cells"]
 
@@ -73,7 +73,7 @@ class Cell:
     evidence: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
-def choose(leaders: Mapping[str, Leaders], priority: Sequence[int]) -> Selection:
+def choose(top_cells: Mapping[str, TopCells], priority: Sequence[int]) -> Selection:
     """
     Share the places out.
 
@@ -81,7 +81,7 @@ def choose(leaders: Mapping[str, Leaders], priority: Sequence[int]) -> Selection
     order gets all of its galleries, for as long as there are places. Cells that could not be
     scored need no picture and have places of their own.
     """
-    ranked = {name: each.ranked() for name, each in leaders.items()}
+    ranked = {name: each.ranked() for name, each in top_cells.items()}
     unscored = _granted(_wishes({"unscored": ranked.pop("unscored")}, priority), MOST_UNSCORED)
     scored = _granted(_wishes(ranked, priority), MOST_CELLS)
     rows: dict[str, dict[int, list[int]]] = {name: {} for name in GALLERIES}

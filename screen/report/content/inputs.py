@@ -100,7 +100,7 @@ def gather(results: ResultsFolder, labels: str | None) -> Material:
     known = None if labels is None else open_labels(labels, fields.classes)
     overview = scan(cells, fields, [slide["slide"] for slide in slides], known)
     rows = slide_rows(slides, fields)
-    choice = choose(overview.leaders, [row.index for row in rows[:MOST_SLIDES]])
+    choice = choose(overview.top_cells, [row.index for row in rows[:MOST_SLIDES]])
     chosen = read_cells(cells, choice.all_rows, fields)
     paths = [cell.values["path"] for cell in chosen.values()]
     return Material(

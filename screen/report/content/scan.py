@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from engines.cells import OK
 from screen.report.content.accuracy import Judged
 from screen.report.content.columns import QUALITY
-from screen.report.content.leaders import Leaders
 from screen.results.plan import GOLDEN_RATIO
+from screen.summary.top_cells import TopCells
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,13 +38,13 @@ class Overview:
 
     Attributes:
         histogram: ``(S, B)``, scored cells by probability, in equal bins from 0 to 1.
-        leaders: By gallery, the rows of each slide that stand out most.
+        top_cells: By gallery, the rows of each slide that stand out most.
         sample: Of the quality columns, ``ood_score`` and ``ood_p``, the values of an even sample.
         judged: Against labels, if there are any.
     """
 
     histogram: NDArray[np.int64]
-    leaders: dict[str, Leaders]
+    top_cells: dict[str, TopCells]
     sample: dict[str, list[NDArray[np.float64]]]
     judged: Judged | None
 
@@ -64,7 +64,7 @@ def scan(
     sampled = fields.those_present([*QUALITY, "ood_score", "ood_p"])
     overview = Overview(
         histogram=np.zeros((len(slides), BINS), np.int64),
-        leaders={name: Leaders(count) for name, count in GALLERIES.items()},
+        top_cells={name: TopCells(count) for name, count in GALLERIES.items()},
         sample={name: [] for name in sampled},
         judged=None if labels is None else Judged(fields, len(slides)),
     )
@@ -73,7 +73,7 @@ def scan(
     for first, batch in rows.batches(needed + (["path"] if labels else [])):
         block = _Block(first, batch, fields, names)
         _add_histogram(overview.histogram, block)
-        _add_leaders(overview.leaders, block)
+        _add_top_cells(overview.top_cells, block)
         _add_sample(overview.sample, block, len(rows))
         if labels is not None and overview.judged is not None:
             _judge(overview.judged, block, labels)
@@ -123,7 +123,7 @@ def _add_histogram(histogram_SB: NDArray[Any], block: _Block) -> None:
     np.add.at(histogram_SB, (block.slide_N[good], place), 1)
 
 
-def _add_leaders(leaders: dict[str, Leaders], block: _Block) -> None:
+def _add_top_cells(top_cells: dict[str, TopCells], block: _Block) -> None:
     """Offer the cells to each gallery."""
     values = {
         "uncertain": _doubt(block),
@@ -134,7 +134,7 @@ def _add_leaders(leaders: dict[str, Leaders], block: _Block) -> None:
     if "ood_score" in block.fields.present:
         values["strange"] = block.numbers("ood_score")
     for name, value_N in values.items():
-        leaders[name].add(block.slide_N, value_N, block.row_N)
+        top_cells[name].add(block.slide_N, value_N, block.row_N)
 
 
 def _add_sample(sample: dict[str, list[Any]], block: _Block, total: int) -> None:

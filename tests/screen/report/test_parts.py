@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import base64
-import math
 import re
-from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from made_results import CENTRES, cell, fault, make_results
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
@@ -23,7 +19,6 @@ from screen.report.content.cell_reader import CellRows
 from screen.report.content.columns import EvidenceGrid, Fields
 from screen.report.content.evidence import common_scale, packed
 from screen.report.content.galleries import choose
-from screen.report.content.leaders import Leaders
 from screen.report.content.pictures import overlay_box
 from screen.report.content.scan import GALLERIES, SAMPLE_CELLS, scan
 from screen.report.formatting import LONGEST, p_value, shown
@@ -31,28 +26,6 @@ from screen.report.page.html import SCRIPTS, asset, embedded
 from screen.results.folder import ResultsFolder
 
 CLASSES = ("hem", "all")
-
-
-@settings(max_examples=60)
-@given(
-    rows=st.lists(st.tuples(st.integers(0, 4), st.sampled_from([0.0, 0.5, 1.0, math.nan]))),
-    count=st.integers(1, 4),
-    cut=st.integers(1, 7),
-)
-def test_leaders_are_the_first_of_each_slide_however_rows_come(rows, count, cut):
-    """As sorting all of them would find; of equals the earlier; never what is no number."""
-    leaders = Leaders(count, slack=3)
-
-    for start in range(0, len(rows), cut):
-        some = rows[start : start + cut]
-        slides, values = (np.array(column) for column in zip(*some, strict=True))
-        leaders.add(slides, values, np.arange(start, start + len(some)))
-
-    expected = defaultdict(list)
-    numbers = [(row, *pair) for row, pair in enumerate(rows) if not math.isnan(pair[1])]
-    for row, slide, _ in sorted(numbers, key=lambda each: (-each[2], each[0])):
-        expected[slide].append(row)
-    assert leaders.ranked() == {slide: found[:count] for slide, found in expected.items()}
 
 
 def overview(tmp_path, cells, labels=None, **made):
@@ -93,9 +66,9 @@ def test_galleries_hold_what_they_say(tmp_path, forty):
             own = [n for n, each in enumerate(forty) if each["slide"] == slide]
             scored = [n for n in own if forty[n]["status"] == "ok"]
             expected = sorted(scored, key=lambda n: key(forty[n]))
-            assert found.leaders[name].ranked()[index] == expected[: GALLERIES[name]]
+            assert found.top_cells[name].ranked()[index] == expected[: GALLERIES[name]]
     faults = [n for n, each in enumerate(forty) if each["status"] != "ok"]
-    shown = found.leaders["unscored"].ranked().values()
+    shown = found.top_cells["unscored"].ranked().values()
     assert sorted(row for rows in shown for row in rows) == faults
 
 
@@ -153,9 +126,9 @@ def test_places_go_to_every_slide_first_and_then_to_the_urgent(monkeypatch):
     """Each slide's best cell is shown before any slide's second; then the first slides' rest."""
     monkeypatch.setattr("screen.report.content.galleries.MOST_CELLS", 5)
     rows = {0: [0, 1, 2], 1: [10, 11, 12], 2: [20, 21, 22]}
-    leaders = {name: Ranked({}) for name in GALLERIES} | {"suspicious": Ranked(rows)}
+    top_cells = {name: Ranked({}) for name in GALLERIES} | {"suspicious": Ranked(rows)}
 
-    choice = choose(leaders, [2, 0, 1])
+    choice = choose(top_cells, [2, 0, 1])
 
     assert choice.order == [20, 0, 10, 21, 22]
     assert choice.rows["suspicious"] == {2: [20, 21, 22], 0: [0], 1: [10]}
@@ -163,10 +136,10 @@ def test_places_go_to_every_slide_first_and_then_to_the_urgent(monkeypatch):
 
 def test_a_cell_of_two_galleries_takes_one_place():
     """It is shown in both, with one picture."""
-    leaders = {name: Ranked({}) for name in GALLERIES}
-    leaders |= {"suspicious": Ranked({0: [5, 6]}), "strange": Ranked({0: [6, 5]})}
+    top_cells = {name: Ranked({}) for name in GALLERIES}
+    top_cells |= {"suspicious": Ranked({0: [5, 6]}), "strange": Ranked({0: [6, 5]})}
 
-    choice = choose(leaders, [0])
+    choice = choose(top_cells, [0])
 
     assert sorted(choice.order) == [5, 6]
     assert choice.rows["strange"] == {0: [6, 5]}

@@ -23,6 +23,7 @@ from screen.results.folder import ResultsFolder, open_results
 from screen.results.parts import Commit, ShardDone
 from screen.results.plan import plan_source, read_plan
 from screen.results.schema import class_columns
+from screen.summary.flags import Thresholds
 from screen.summary.slides import summary
 
 FINGERPRINT = Fingerprint(
@@ -41,7 +42,8 @@ FINGERPRINT = Fingerprint(
 
 def slide_table(cells, bundle):
     """Summarise cells."""
-    return summary(cells, Uncertainty(bundle, 0.95)).slides
+    plan = cells.to_table(columns=["path", "slide"])
+    return summary(cells, plan, Uncertainty(bundle, 0.95), Thresholds()).slides
 
 
 def part_of(shard, scores, bundle):
@@ -156,7 +158,7 @@ def scores_of(shard, scored, faults=(), logits=None, features=FEATURES):
     return Scores(
         shard,
         refs,
-        (CellFacts(4, 3, "hash", "codec"),) * len(refs),
+        (CellFacts(4, 3, "0" * 32, "codec"),) * len(refs),
         tuple(Fault(shard.refs[row], "undecodable", f"reason {row}") for row in faults),
         logits,
         np.zeros((len(refs), features), np.float16),

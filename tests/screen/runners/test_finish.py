@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -20,8 +19,7 @@ import screen
 from engines.models.serving_graph import network_from_bundle
 from engines.uncertainty.conformal import Conformal
 from screen.report import ReportOptions, write_report
-from screen.summary import top_cells
-from screen.summary.duplicates import duplicate_table
+from screen.summary.duplicates import ContentHashes
 from screen.summary.flags import FLAGS, Thresholds, flag_words, flags
 
 
@@ -137,45 +135,17 @@ def test_duplicates_are_those_of_a_simple_count(contents):
         {"path": [str(n) for n in range(len(contents))], "slide": ["s"] * len(contents)}
     )
     plan = plan.cast(pa.schema([("path", pa.string()), ("slide", pa.string())]))
-    cells = ds.dataset(pa.table({"content_hash": pa.array(hashes, pa.string())}))
+    gathered = ContentHashes()
+    for start in range(0, len(hashes), 4):
+        gathered.add(pa.array(hashes[start : start + 4], pa.string()))
     seen, expected = {}, []
     for row, content in enumerate(contents):
         if content is not None and seen.setdefault(content, row) != row:
             expected.append((str(row), str(seen[content])))
 
-    found = duplicate_table(cells, plan).to_pylist()
+    found = gathered.duplicates(plan).to_pylist()
 
     assert [(row["path"], row["duplicate_of"]) for row in found] == expected
-
-
-@given(
-    rows=st.lists(
-        st.tuples(st.sampled_from("abc"), st.one_of(st.none(), st.integers(0, 5))), max_size=80
-    ),
-    cut=st.integers(1, 20),
-)
-def test_top_cells_are_those_of_sorting_everything(rows, cut):
-    """However the rows come in, with ties to the first come."""
-    expected = {}
-    ranked = sorted(
-        (-score, number, slide) for number, (slide, score) in enumerate(rows) if score is not None
-    )
-    for _, number, slide in ranked:
-        expected.setdefault(slide, []).append(str(number))
-    expected = {slide: paths[: top_cells.KEPT] for slide, paths in expected.items()}
-    kept, top_cells.BUFFERED = top_cells.BUFFERED, 3
-    try:
-        found = top_cells.TopCells()
-        for start in range(0, len(rows), cut):
-            some = rows[start : start + cut]
-            found.add(
-                pa.array([slide for slide, _ in some], pa.string()),
-                pa.array([str(start + n) for n in range(len(some))]),
-                pa.array([score for _, score in some], pa.float32()),
-            )
-        assert found.paths() == expected
-    finally:
-        top_cells.BUFFERED = kept
 
 
 SLIDE = {
