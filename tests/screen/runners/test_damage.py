@@ -16,6 +16,7 @@ from engines import files
 from engines.errors import ResultsError
 from screen.report import ReportOptions, write_report
 from screen.results.folder import ResultsFolder
+from screen.runners.events import ShardDone
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_a_damaged_part_is_refused_and_screened_again(options, damage, caplog):
 def test_damage_while_it_runs_stops_the_end(options):
     """No slides are made of what is not what was written."""
     stream = screen.run(options)
-    next(stream)
+    next(event for event in stream if isinstance(event, ShardDone))
     flipped_part = ResultsFolder(options.out).part(0)
     whole = bytearray(flipped_part.read_bytes())
     whole[len(whole) // 2] ^= 4
