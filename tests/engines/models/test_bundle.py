@@ -166,13 +166,13 @@ def test_every_file_is_part_of_the_name(bundle, copy):
         assert changed.sha256 != bundle.sha256
 
 
-def test_a_head_that_cannot_be_taken_apart_is_refused(tmp_path):
-    """Evidence is exact only for global average pooling and one linear layer."""
+def test_an_input_that_the_network_does_not_take_is_refused(tmp_path):
+    """With the network's own reason."""
     other = make_bundle(
-        tmp_path, classes=["a", "b"], positive=None, size=160, architecture="test_vit"
+        tmp_path, classes=["a", "b"], positive=None, size=64, architecture="deit_tiny_patch16_224"
     )
 
-    with pytest.raises(BundleError, match="global average pooling"):
+    with pytest.raises(BundleError, match="cannot be screened with: it does not run on images of"):
         serving_graph(other)
 
 
