@@ -106,8 +106,9 @@ def draw_slides(folder: Path, cells: int) -> int:
     """Draw *cells* BMP files in a folder for each of SLIDES, one of them cut short; count them."""
     for number, (slide, blasts) in enumerate(SLIDES.items()):
         (folder / slide).mkdir(parents=True, exist_ok=True)
-        for cell in range(cells):
-            look = BLAST if (cell + 0.5) / cells < blasts else NORMAL
+        order = np.random.default_rng(number).permutation(cells)
+        for cell, place in enumerate(order):
+            look = BLAST if place + 0.5 < blasts * cells else NORMAL
             draw_cell(1000 * number + cell, look=look).save(folder / slide / f"cell-{cell:03}.bmp")
     damaged = folder / "suspicious-1" / "cell-000.bmp"
     damaged.write_bytes(damaged.read_bytes()[:100_000])
