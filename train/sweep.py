@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from train.fit import FitOptions
     from train.recipe import Recipe
 
-__all__ = ["FIGURES", "PAPER_F1", "PAPER_ONLY", "Planned", "Row", "plan", "swept", "write_table"]
+__all__ = [
+    "FIGURES",
+    "PAPER_F1",
+    "PAPER_ONLY",
+    "PlannedRun",
+    "SweepRow",
+    "plan",
+    "swept",
+    "write_table",
+]
 
 PAPER_F1 = {
     "efficientnet_b3": "94.30",
@@ -38,7 +47,7 @@ FIGURES = ("auc", "accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "e
 
 
 @dataclass(frozen=True, slots=True)
-class Planned:
+class PlannedRun:
     """One training of a sweep."""
 
     model: str
@@ -53,7 +62,7 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SweepRow:
     """
     What one training of a sweep gave.
 
@@ -74,7 +83,7 @@ class Row:
         return f"{self.model} fold {self.fold} seed {self.seed}: {told}"
 
 
-def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
+def plan(models: str, folds: str, seeds: str, init: str) -> list[PlannedRun]:
     """
     List the trainings, model by model.
 
@@ -90,7 +99,7 @@ def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
     """
     starts = dict(_start(part) for part in init.split(";"))
     return [
-        Planned(model, fold, seed, starts.get(model, starts.get("", "imagenet")))
+        PlannedRun(model, fold, seed, starts.get(model, starts.get("", "imagenet")))
         for model in _names(models)
         for fold in _numbers(folds)
         for seed in _numbers(seeds)
@@ -98,8 +107,8 @@ def plan(models: str, folds: str, seeds: str, init: str) -> list[Planned]:
 
 
 def swept(
-    runs: Mapping[Planned, Recipe], cells: Sequence[LabelledCell], options: FitOptions
-) -> Iterator[Row]:
+    runs: Mapping[PlannedRun, Recipe], cells: Sequence[LabelledCell], options: FitOptions
+) -> Iterator[SweepRow]:
     """
     Do each training in turn, into its own folder under ``options.out``, and yield its row.
 
@@ -109,10 +118,10 @@ def swept(
         try:
             yield _row(run, cells, recipe, options)
         except UserError as error:
-            yield Row(run.model, run.fold, run.seed, problem=str(error))
+            yield SweepRow(run.model, run.fold, run.seed, problem=str(error))
 
 
-def write_table(file: Path, rows: Sequence[Row]) -> None:
+def write_table(file: Path, rows: Sequence[SweepRow]) -> None:
     """Write the rows as CSV, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as scratch, scratch.open("w", newline="", encoding="utf-8") as stream:
@@ -123,7 +132,9 @@ def write_table(file: Path, rows: Sequence[Row]) -> None:
             writer.writerow([row.model, row.fold, row.seed, *figures, row.problem])
 
 
-def _row(run: Planned, cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions) -> Row:
+def _row(
+    run: PlannedRun, cells: Sequence[LabelledCell], recipe: Recipe, options: FitOptions
+) -> SweepRow:
     """Do one training, or read what it gave when it was done before."""
     own = replace(options, out=options.out / run.name, init=run.init, fold=run.fold, seed=run.seed)
     parts = parts_of(cells, recipe.protocol, Fold(recipe.folds, run.fold, options.split_seed))
@@ -136,7 +147,7 @@ def _row(run: Planned, cells: Sequence[LabelledCell], recipe: Recipe, options: F
         figures = {name: judged.figures[name].value for name in FIGURES}
         with whole_file(record) as scratch:
             scratch.write_text(json.dumps(figures), encoding="utf-8")
-    return Row(run.model, run.fold, run.seed, json.loads(record.read_text(encoding="utf-8")))
+    return SweepRow(run.model, run.fold, run.seed, json.loads(record.read_text(encoding="utf-8")))
 
 
 def _start(part: str) -> tuple[str, str]:

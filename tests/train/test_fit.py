@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from engines.errors import ResultsError, SourceError, UserError
 from engines.models.bundle import ModelBundle
 from engines.models.serving_graph import folded_graph, network_from_bundle, serving_graph
-from train.export.half_precision import settle_in_bfloat16
+from train.export.half_precision import round_to_bfloat16
 
 
 def weights_of(folder):
@@ -366,7 +366,7 @@ def test_settling_moves_no_weight_by_more_than_half_a_step():
         norm.weight[0] = 0
     before = network.conv_stem.weight.clone()
 
-    settle_in_bfloat16(network, 32)
+    round_to_bfloat16(network, 32)
 
     after = network.conv_stem.weight
     assert torch.equal(after[0], before[0])

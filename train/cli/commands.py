@@ -74,7 +74,10 @@ def fit(**given: Any) -> None:
     if given["export_only"]:
         _publish(run)
         return
-    with console.training(run) as progress, _board(run, wanted=given["tensorboard"]) as log:
+    with (
+        console.training(run) as progress,
+        _tensorboard_log(run, wanted=given["tensorboard"]) as log,
+    ):
         try:
             for event in run.epochs():
                 progress(event)
@@ -198,10 +201,10 @@ def check(**given: Any) -> None:
     Example:
       slidescreen-train check C-NMC/fold_0 --against C-NMC/fold_2
     """
-    from train.data.leak_check import checked
+    from train.data.leak_check import check_cells
 
     other = open_labelled(given["against"], given["subject"]) if given["against"] else ()
-    report = checked(cells_from(given), other, given["decoder"])
+    report = check_cells(cells_from(given), other, given["decoder"])
     if given["as_json"]:
         click.echo(json.dumps(report.record(), indent=2))
     else:
@@ -321,11 +324,15 @@ def _prepared(given: Mapping[str, Any]) -> Run:
     return prepared_run(parts, recipe, options)
 
 
-def _board(run: Run, *, wanted: bool) -> AbstractContextManager[Callable[..., None]]:
+def _tensorboard_log(run: Run, *, wanted: bool) -> AbstractContextManager[Callable[..., None]]:
     """Log to TensorBoard, or nowhere."""
-    from train.cli.tensorboard import board
+    from train.cli.tensorboard import tensorboard_log
 
-    return board(run.options.state / "tensorboard") if wanted else nullcontext(lambda _: None)
+    return (
+        tensorboard_log(run.options.state / "tensorboard")
+        if wanted
+        else nullcontext(lambda _: None)
+    )
 
 
 def _publish(run: Run) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from train.evaluation.uncertainty import Limits
     from train.fit import Run
     from train.recipe import Recipe
-    from train.sweep import Row
+    from train.sweep import SweepRow
     from train.trainer.events import EpochDone, StepDone
 
 __all__ = ["check", "evaluation", "note", "parts", "sweep", "training"]
@@ -145,7 +145,7 @@ def check(report: CheckReport) -> None:
         _faults(dict(report.faults))
 
 
-def sweep(rows: Sequence[Row], recipe: Recipe) -> None:
+def sweep(rows: Sequence[SweepRow], recipe: Recipe) -> None:
     """Print what was measured beside what the paper reports."""
     from train.sweep import FIGURES, PAPER_F1, PAPER_ONLY
 

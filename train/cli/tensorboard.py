@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from train.trainer.events import StepDone
 
-__all__ = ["board"]
+__all__ = ["tensorboard_log"]
 
 
 @contextmanager
-def board(folder: Path) -> Iterator[Callable[[StepDone | EpochDone], None]]:
+def tensorboard_log(folder: Path) -> Iterator[Callable[[StepDone | EpochDone], None]]:
     """
     Give what writes events into *folder*: losses by step, loss and metrics by epoch.
 

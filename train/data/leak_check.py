@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from train.data.labelled_cells import LabelledCell
 
-__all__ = ["CheckReport", "checked"]
+__all__ = ["CheckReport", "check_cells"]
 
 SMALL = 32  # pixels: decoding to find bad files needs no more
 
@@ -65,7 +65,7 @@ class CheckReport:
         }
 
 
-def checked(
+def check_cells(
     cells: Sequence[LabelledCell], other: Sequence[LabelledCell], decoder: str
 ) -> CheckReport:
     """

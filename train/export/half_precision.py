@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from engines.models.bundle import ModelBundle
     from train.data.decoded import DecodedCells
 
-__all__ = ["measured_half", "round_for_shipping", "settle_in_bfloat16"]
+__all__ = ["measured_half", "round_for_shipping", "round_to_bfloat16"]
 
 PRECISIONS = ("fp16", "bf16")
 CELLS = 256  # at most; the largest difference is what counts, so few would flatter
 
 
 @torch.no_grad()
-def settle_in_bfloat16(network: nn.Module, size: int) -> None:
+def round_to_bfloat16(network: nn.Module, size: int) -> None:
     """
     Move convolutions' weights to where they are exact in bfloat16 once batch norms are folded.
 
@@ -51,7 +51,7 @@ def settle_in_bfloat16(network: nn.Module, size: int) -> None:
 
 def round_for_shipping(network: nn.Module, size: int) -> None:
     """Round a network's weights to what its bundle will hold, so that it is judged as shipped."""
-    settle_in_bfloat16(network, size)
+    round_to_bfloat16(network, size)
     shipped = as_shipped(network.state_dict())
     network.load_state_dict(
         {n: t.float() if t.is_floating_point() else t for n, t in shipped.items()}

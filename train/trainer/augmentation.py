@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ROOM",
     "Augmentation",
+    "NoAugmentation",
     "PaperAugmentation",
-    "Plain",
     "StainAugmentation",
     "open_augmentation",
     "reduced",
@@ -56,7 +56,7 @@ class Augmentation(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
+class NoAugmentation:
     """
     No augmentation: the middle of the crop at the model's scale.
 
@@ -191,7 +191,7 @@ class PaperAugmentation:
 
     def __call__(self, pixels_NRR3: Tensor, view: int, generator: torch.Generator) -> Tensor:
         """Apply the steps to each cell by itself, with torchvision's transforms."""
-        plain = Plain(self.size, self.window)(pixels_NRR3, view, generator)
+        plain = NoAugmentation(self.size, self.window)(pixels_NRR3, view, generator)
         steps = _paper_steps()
         with torch.random.fork_rng(devices=[]):
             # torchvision draws from the global generator only.
@@ -207,7 +207,11 @@ def open_augmentation(
     if recipe.augment == "stain":
         behind = none() if backgrounds is None else backgrounds
         return StainAugmentation(size=size, window=window, backgrounds=reduced(behind, scale))
-    return PaperAugmentation(size, window) if recipe.augment == "paper" else Plain(size, window)
+    return (
+        PaperAugmentation(size, window)
+        if recipe.augment == "paper"
+        else NoAugmentation(size, window)
+    )
 
 
 def stored_window(recipe: Recipe) -> float:

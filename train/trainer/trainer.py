@@ -23,7 +23,7 @@ from train.trainer.events import EpochDone, StepDone
 from train.trainer.init_weights import freeze_stages
 from train.trainer.mixup import MixStyle, open_mixup
 from train.trainer.sampler import class_weights, epoch_order, whole_batches
-from train.trainer.weight_averaging import Averages
+from train.trainer.weight_averaging import WeightAverages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,7 +60,7 @@ class Training:
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     _frozen: list[nn.Module] = field(init=False)
     _forward: Callable[[Tensor], Tensor] = field(init=False)
-    _averages: Averages = field(init=False)
+    _averages: WeightAverages = field(init=False)
     _optimizer: torch.optim.Optimizer = field(init=False)
     _augmentation: Augmentation = field(init=False)
     _styles: MixStyle = field(init=False)
@@ -73,7 +73,7 @@ class Training:
         self._frozen = freeze_stages(self.network, recipe.freeze)
         compiled = self.compute.compiled
         self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
-        self._averages = Averages(self.network, recipe)
+        self._averages = WeightAverages(self.network, recipe)
         self._styles = MixStyle(self.network, recipe.mixstyle)  # not of the averages: they judge
         self._blend = open_mixup(recipe.mixup, self.network.num_classes)  # type: ignore[arg-type]
         self._optimizer = _optimizer(self.network, recipe)
@@ -148,7 +148,7 @@ class Training:
             module.eval()
         for step, chosen in enumerate(batches):
             done, steps = phase_epoch * len(batches) + step, phase.epochs * len(batches)
-            self._set_rate(phase, done, steps, first=epoch == phase_epoch)
+            self._set_lr(phase, done, steps, first=epoch == phase_epoch)
             loss = self._step(cells, chosen, phase, generator, weights)
             self._averages.step(epoch * len(batches) + step)
             rate = (step + 1) * recipe.batch_size / (time.perf_counter() - began)
@@ -182,7 +182,7 @@ class Training:
         self._optimizer.step()
         return float(loss.detach())
 
-    def _set_rate(self, phase: Phase, step: int, steps: int, *, first: bool) -> None:
+    def _set_lr(self, phase: Phase, step: int, steps: int, *, first: bool) -> None:
         """Set the learning rate of a step of a phase."""
         rate = phase.lr
         if not self.recipe.constant_lr:

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
     from train.recipe import Recipe
 
-__all__ = ["Averages"]
+__all__ = ["WeightAverages"]
 
 
-class Averages:
+class WeightAverages:
     """
     The recipe's means of one network: over steps, and of those over the last phase's epochs.
 

@@ -25,7 +25,7 @@ from train.compute import Compute, chosen_compute
 from train.fit import FitOptions
 from train.recipe import SUBJECT, Phase, Recipe
 from train.recipe_overrides import as_started, with_epochs
-from train.sweep import FIGURES, Row, plan
+from train.sweep import FIGURES, SweepRow, plan
 from train.trainer.init_weights import freeze_stages, network_to_train
 from train.trainer.pretrained import arguments_taken
 
@@ -219,7 +219,9 @@ def test_the_sweeps_table_is_not_cut(monkeypatch, capsys):
     name, reason = "efficientnet_b3.a_long_tag_of_pretrained_weights_in1k", "it cannot " * 30
     figures = dict.fromkeys(FIGURES, 0.5)
 
-    console.sweep([Row(name, 0, 1, figures), Row("b", 0, 1, problem=reason + "be had")], SUBJECT)
+    console.sweep(
+        [SweepRow(name, 0, 1, figures), SweepRow("b", 0, 1, problem=reason + "be had")], SUBJECT
+    )
 
     shown = capsys.readouterr().out
     assert f"{reason}be had" in shown

@@ -12,15 +12,15 @@ from train.recipe import PAPER, SUBJECT, Phase
 from train.trainer.augmentation import (
     REACH,
     ROOM,
+    NoAugmentation,
     PaperAugmentation,
-    Plain,
     StainAugmentation,
     open_augmentation,
     reduced,
     stored_window,
 )
 
-KINDS = [Plain(64), StainAugmentation(size=64), PaperAugmentation(64)]
+KINDS = [NoAugmentation(64), StainAugmentation(size=64), PaperAugmentation(64)]
 kinds = pytest.mark.parametrize("kind", KINDS, ids=lambda k: type(k).__name__)
 
 
@@ -100,7 +100,7 @@ def test_grain_falls_on_black_in_some_crops_only():
 
 def test_a_smaller_view_shows_the_middle_at_the_same_scale():
     """The view costs margin and not detail."""
-    whole, middle = (Plain(64)(stored(1), view, seeded()) for view in (64, 32))
+    whole, middle = (NoAugmentation(64)(stored(1), view, seeded()) for view in (64, 32))
 
     assert torch.allclose(whole[:, :, 16:48, 16:48], middle)
 
@@ -133,7 +133,7 @@ def test_reduced_cells_are_the_same_cells_with_fewer_pixels(scale):
     smaller = open_augmentation(replace(SUBJECT, img_size=64, augment="none"), scale)
 
     shown = smaller(reduced(stored(1), scale), side, seeded())
-    whole = Plain(64)(stored(1), 40, seeded())
+    whole = NoAugmentation(64)(stored(1), 40, seeded())
 
     assert shown.shape == (1, 3, round(40 * scale), round(40 * scale))
     assert torch.allclose(shown.mean((2, 3)), whole.mean((2, 3)), atol=0.03)
@@ -150,7 +150,7 @@ def test_zoom_changes_the_size_both_ways():
     """Cells come out smaller and larger than they are."""
     kind = StainAugmentation(size=64, stain=0, gain=0, focus=0, noise=0)
     area = (kind(stored(64), 64, seeded()) > 0.3).float().mean((1, 2, 3))
-    own = (Plain(64)(stored(1), 64, seeded()) > 0.3).float().mean()
+    own = (NoAugmentation(64)(stored(1), 64, seeded()) > 0.3).float().mean()
 
     assert area.min() < 0.85 * own
     assert area.max() > 1.15 * own
