@@ -21,6 +21,7 @@ from engines.decode.geometry import placement
 from engines.errors import BackendMissingError
 from engines.models.input import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
+from engines.registry import DECODERS
 
 HALF = (0.5, 0.5, 0.5)
 SQUASH = ModelInput(height=48, width=64, mean=HALF, std=HALF)
@@ -37,10 +38,17 @@ def read(ref):
 
 
 def opened(name, read, expected, options):
-    """Open a decoder; ``dali-gpu`` is DALI on a GPU."""
-    if name == "dali-gpu":
-        return open_decoder("dali", read, expected, replace(options, device="gpu"))
+    """Open a decoder; a name that ends in ``-gpu`` asks for it on a GPU."""
+    if name.endswith("-gpu"):
+        name, options = name.removesuffix("-gpu"), replace(options, device="gpu")
     return open_decoder(name, read, expected, options)
+
+
+BY_ROW = [
+    row.name if device == "cpu" else pytest.param(f"{row.name}-{device}", marks=pytest.mark.gpu)
+    for row in DECODERS
+    for device in row.devices
+]
 
 
 def decoded(name, paths, expected=SQUASH, **options):
@@ -57,14 +65,11 @@ def decoded(name, paths, expected=SQUASH, **options):
     return pixels, faults, batches
 
 
-@pytest.fixture(
-    params=["dali", "pillow", pytest.param("dali-gpu", marks=pytest.mark.gpu)],
-    scope="module",
-)
+@pytest.fixture(params=BY_ROW, scope="module")
 def decoder(request):
-    """Each decoder's name."""
+    """Each row of the registry, on each of its devices."""
     try:
-        decoder_candidates(request.param.partition("-")[0])
+        decoder_candidates(request.param.removesuffix("-gpu"))
     except BackendMissingError as error:
         pytest.skip(str(error))
     return request.param

@@ -23,9 +23,9 @@ from engines.mixed_precision.policy import find_mixed
 from engines.models.bundle import ModelBundle, with_half
 from engines.models.serving_graph import convolution_types, serving_graph
 from engines.parity import DP_LIMIT
-from engines.registry import runtimes_on
+from engines.registry import REFERENCE_RUNTIME, RUNTIMES, runtimes_on
 from engines.runtime import gpu_slots
-from engines.runtime.base import RuntimeOptions
+from engines.runtime.base import PRECISIONS, RuntimeOptions
 from engines.runtime.gpu_slots import IN_FLIGHT
 from engines.runtime.tensorrt import TensorRTRuntime, open_cached
 from engines.runtime.torch_cuda import TorchCudaRuntime
@@ -34,13 +34,10 @@ from engines.uncertainty import probabilities
 BATCH = 4
 EVIDENCE_TOLERANCE = {"fp32": 1e-3, "bf16": 2e-2, "fp16": 2e-2}
 CPU = torch.device("cpu")
-ON_GPU = [
-    ("torch-cuda", "fp32"),
-    ("torch-cuda", "fp16"),
-    ("torch-cuda", "bf16"),
-    ("tensorrt", "fp32"),
-    ("tensorrt", "fp16"),
-    ("tensorrt-rtx", "fp16"),
+BY_ROW = [
+    pytest.param((row.name, precision), marks=[pytest.mark.gpu] if row.device == "gpu" else [])
+    for row in RUNTIMES
+    for precision in (PRECISIONS if row.name != REFERENCE_RUNTIME else ["fp32"])
 ]
 
 
@@ -52,20 +49,17 @@ class OnProcessor(TorchCudaRuntime):
 
 @pytest.fixture(
     params=[
-        ("torch", "fp32"),
-        ("openvino", "fp32"),
-        ("openvino", "bf16"),
+        *BY_ROW,
         ("slots", "fp32"),
         ("slots", "fp16"),
         ("slots", "bf16"),
         ("slots-tensorrt", "fp16"),
-        *(pytest.param(each, marks=pytest.mark.gpu) for each in ON_GPU),
     ],
     ids="-".join,
     scope="module",
 )
 def runtime(request, bundle, tmp_path_factory):
-    """Each runtime at each precision; ``slots`` is one for GPUs, working on the processor."""
+    """Each row of the registry at each precision; ``slots``: one for GPUs, on the processor."""
     name, precision = request.param
     options = RuntimeOptions(precision=precision, batch=BATCH, threads=2)
     if name.startswith("slots"):
