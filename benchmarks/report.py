@@ -291,6 +291,7 @@ def fingerprint() -> Fingerprint:
     """Return the mark of the made-up run."""
     return Fingerprint(
         bundle="made up",
+        selection="everything",
         slide_rule="parent",
         shard_cells=PART_CELLS,
         decoder="pillow",

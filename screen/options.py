@@ -13,10 +13,13 @@ from engines.hardware.machine import usable_cores
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, Choice, runtime_row
 from engines.runtime.base import default_batch
+from engines.sources.selection import Selection
 from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engines.backends import DecoderCandidate
 
 __all__ = ["RunOptions", "Settings", "StrPath", "settle"]
@@ -34,7 +37,10 @@ class RunOptions:
     What to screen, where to, and how; checked when it is made.
 
     Attributes:
-        source: Folder of cells, a string or a path. It is kept as a path; so are the next two.
+        source: Where the cells are: a folder, an image file or a pattern of such, or several of
+            them; strings or paths. They are kept as paths; so are the next two.
+        include: Patterns of which a cell has to match one (``engines.sources.Selection``).
+        exclude: And of which it may match none.
         out: Results folder.
         model: Folder of the model's bundle; by default the model that ships.
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
@@ -55,8 +61,10 @@ class RunOptions:
         ResultsError: If *out* is the address of a bucket or a server, not a folder.
     """
 
-    source: StrPath
+    source: StrPath | Sequence[StrPath]
     out: StrPath
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
     model: StrPath = DEFAULT_BUNDLE
     decoder: str = AUTO
     decode_on: str = AUTO
@@ -78,14 +86,28 @@ class RunOptions:
                 f"results cannot be written to the address {os.fspath(self.out)}",
                 hint="choose a folder on this machine as --out, and copy it there afterwards",
             )
-        for name in ("source", "out", "model"):
+        for name in ("out", "model"):
             object.__setattr__(self, name, Path(getattr(self, name)))
+        one = isinstance(self.source, str | os.PathLike)
+        object.__setattr__(self, "source", self.sources[0] if one else self.sources)
         for name in ("batch", "shard_cells", "threads", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """The source or sources, as paths."""
+        if isinstance(self.source, str | os.PathLike):
+            return (Path(self.source),)
+        return tuple(map(Path, self.source))
+
+    @property
+    def selection(self) -> Selection:
+        """Which of the cells are wanted."""
+        return Selection(tuple(self.include), tuple(self.exclude))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

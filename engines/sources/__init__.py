@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Source
-from engines.sources.images import ImagesSource, is_image_file
+from engines.sources.images import ImagesSource, names_an_image
 from engines.sources.selection import EVERYTHING, Selection
 from engines.sources.several import SeveralSources
 
@@ -77,7 +77,7 @@ def open_source(
     images: dict[Path, list[str]] = {}
     sources: list[Source] = []
     for path in itertools.chain.from_iterable(map(_expanded, paths)):
-        if is_image_file(path):
+        if names_an_image(path):
             images.setdefault(path.parent.resolve(), []).append(path.name)
         else:
             sources.append(_opened(path, selection))
@@ -94,7 +94,7 @@ def _expanded(path: Path) -> list[Path]:
     found = sorted(map(Path, glob(str(path), recursive=True)))
     if not found:
         raise SourceError(f"nothing matches {path}", hint="check the pattern of the cells")
-    return [each for each in found if each.is_dir() or is_image_file(each)] or found
+    return [each for each in found if each.is_dir() or names_an_image(each)] or found
 
 
 def _opened(path: Path, selection: Selection) -> Source:

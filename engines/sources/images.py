@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.folder import FolderSource
 from engines.sources.names import escaped, is_image_name
@@ -16,27 +17,36 @@ if TYPE_CHECKING:
 
     from engines.cells import CellRef
 
-__all__ = ["ImagesSource", "is_image_file"]
+__all__ = ["ImagesSource", "names_an_image"]
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether there is a file at a path that may be a cell, going by its name."""
-    return is_image_name(os.fsencode(path.name)) and path.is_file()
+def names_an_image(path: Path) -> bool:
+    """Whether a path is that of an image file, going by its name; it may have vanished."""
+    return is_image_name(os.fsencode(path.name)) and not path.is_dir()
 
 
 class ImagesSource:
     """
     A Source (see ``engines.sources.base``) of some image files of one folder.
 
-    They are called, and read, as cells of that folder.
+    They are called, and read, as cells of that folder. One that is not there is a cell without a
+    size, which will be unreadable: a run goes on though a file that it was given has vanished.
     """
 
     def __init__(
         self, folder: Path, names: Iterable[str], selection: Selection = EVERYTHING
     ) -> None:
-        """Take the files called *names* in *folder*."""
+        """
+        Take the files called *names* in *folder*.
+
+        Raises:
+            SourceError: If none of them is there.
+        """
         self._folder = FolderSource(folder)
         self._names = sorted({os.fsencode(name) for name in names})
+        if not any((folder / os.fsdecode(name)).exists() for name in self._names):
+            missing = folder / os.fsdecode(self._names[0])
+            raise SourceError(f"there is nothing at {missing}", hint="check the path of the cells")
         self._selection = selection
         self.location, self.name = self._folder.location, self._folder.name
         self.locations = self._folder.locations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from engines.runtime.base import PRECISIONS
 from screen.cli.report import made_report, report_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from engines.sources.slide_rule import SlideRule
 
 __all__ = ["run"]
@@ -41,7 +45,20 @@ class SlideRuleType(click.ParamType[Any]):
 
 
 @click.command()
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("source", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only cells whose name matches (*.png), or, with a slash, whose path does (a/*); repeat "
+    "for more.",
+)
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="PATTERN",
+    help="No cells that match; repeat for more.",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False),
@@ -151,13 +168,16 @@ class SlideRuleType(click.ParamType[Any]):
 @click.option("--report", "and_report", is_flag=True, help="Write report.html, too.")
 def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **options: Any) -> int:
     """
-    Screen every cell image below SOURCE.
+    Screen every cell image of SOURCE.
 
-    Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
+    A SOURCE is a folder, with the folders in it; an image file; a pattern in quotes, such as
+    'slides/*/cells'; or - for such names on standard input, one a line. Several are screened as
+    one. Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
 
     \b
     Example:
       slidescreen run cells --out results --slide cnmc
+      slidescreen run monday tuesday --out results --exclude 'thumb_*'
     """
     import screen
     from screen.cli.progress import show_events, show_logs
@@ -167,6 +187,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
     given = {name: value for name, value in options.items() if value is not None}
+    given["source"] = _sources(given["source"])
     thresholds = Thresholds(
         fraction=given.pop("flag_fraction"),
         cells=given.pop("flag_cells"),
@@ -186,3 +207,15 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
         if written:
             click.echo(f"  {report_line(written)}")
     return BAD_CELLS if fail_on_bad and record.counts and record.counts.bad else DONE
+
+
+def _sources(named: Sequence[Path]) -> Path | list[Path]:
+    """Return the sources that are named, - being those on standard input."""
+    sources: list[Path] = []
+    for source in named:
+        if str(source) == "-":
+            lines = sys.stdin.buffer.read().splitlines()
+            sources.extend(Path(os.fsdecode(line)) for line in lines if line)
+        else:
+            sources.append(source)
+    return sources[0] if len(sources) == 1 else sources

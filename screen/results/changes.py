@@ -64,11 +64,13 @@ def changes_since(plan: Plan, source: Source, cells: ds.Dataset) -> Changes:
         source: Its source, as it is now.
         cells: The rows of the run.
     """
-    pairs, changed = _Pairs(), 0
+    pairs, changed, gone = _Pairs(), 0, 0
     touched: list[Entry] = []
     try:
         for planned, found in pairs.of(plan.entries(), source.list()):
-            if planned.size != found.size:
+            if planned.size is not None and found.size is None:
+                gone += 1
+            elif planned.size != found.size:
                 changed += 1
             elif planned.modified != found.modified:
                 touched.append(found)
@@ -78,7 +80,7 @@ def changes_since(plan: Plan, source: Source, cells: ds.Dataset) -> Changes:
     except SourceError as error:
         return Changes(problem=str(error))
     changed += _rewritten(source, cells, touched)
-    return Changes(len(pairs.new), changed, len(pairs.gone))
+    return Changes(len(pairs.new), changed, gone + len(pairs.gone))
 
 
 class _Pairs:

@@ -16,6 +16,7 @@ class Fingerprint:
     """Everything that can change a row of the results; nothing that cannot."""
 
     bundle: str
+    selection: str
     slide_rule: str
     shard_cells: int
     decoder: str

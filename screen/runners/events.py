@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from screen.results.parts import BatchScored, ShardDone
 
 if TYPE_CHECKING:
+    from screen.results.changes import Changes
     from screen.results.run_record import RunRecord
 
 __all__ = ["BatchScored", "Building", "Event", "Finished", "ShardDone", "Started"]
@@ -53,9 +54,16 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """Every table is written. *record* is run.json in its final state, with counts and rates."""
+    """
+    Every table is written.
+
+    Attributes:
+        record: run.json in its final state, with counts and rates.
+        changes: How the source differs now from what was planned and screened.
+    """
 
     record: RunRecord
+    changes: Changes
 
 
 Event: TypeAlias = Building | Started | BatchScored | ShardDone | Finished

@@ -17,7 +17,7 @@ from screen.runners.events import ShardDone
 from screen.runners.start import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from screen.options import RunOptions
     from screen.runners.events import Event
@@ -27,7 +27,7 @@ __all__ = ["run"]
 
 def run(options: RunOptions) -> Iterator[Event]:
     """
-    Screen a folder, or go on where an earlier run of the same kind stopped.
+    Screen a source, or go on where an earlier run of the same kind stopped.
 
     A generator of events (``screen.runners.events``): nothing happens before it is iterated. A
     shard is on disk when its ShardDone comes; slides and the final run.json are when Finished does.
@@ -41,9 +41,9 @@ def run(options: RunOptions) -> Iterator[Event]:
     """
     bundle = ModelBundle.load(Path(options.model))
     class_columns(bundle.classes)
-    source = open_source(Path(options.source))
+    source = open_source(options.sources, options.selection)
     results = ResultsFolder(Path(options.out))
-    _require_outside(results.path, Path(options.source))
+    _require_outside(results.path, options.sources)
     with _torch_threads_put_back(), results.locked():
         session = yield from Start(options, bundle, source, results).session()
         yield session.started()
@@ -52,16 +52,18 @@ def run(options: RunOptions) -> Iterator[Event]:
             if isinstance(event, ShardDone):
                 cells += event.scored + event.faults
             yield event
-        yield session.finish(cells, time.perf_counter() - start)
+        yield session.finish(source, cells, time.perf_counter() - start)
 
 
-def _require_outside(out: Path, source: Path) -> None:
+def _require_outside(out: Path, sources: Iterable[Path]) -> None:
     """Refuse to write results among the cells: the next run would list what this one wrote."""
-    if source.is_dir() and Path(os.path.realpath(out)).is_relative_to(os.path.realpath(source)):
-        raise ResultsError(
-            f"the results folder {out} lies in the folder of the cells, {source}",
-            hint="choose an --out outside of it",
-        )
+    real = Path(os.path.realpath(out))
+    for source in sources:
+        if source.is_dir() and real.is_relative_to(os.path.realpath(source)):
+            raise ResultsError(
+                f"the results folder {out} lies in the folder of the cells, {source}",
+                hint="choose an --out outside of it",
+            )
 
 
 @contextmanager

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from screen.results.changes import changes_since
+from screen.results.folder import open_results
 from screen.results.parts import Commit
 from screen.results.run_record import RunRecord, now
 from screen.runners.events import Finished, Started
@@ -14,6 +17,7 @@ from screen.runners.pipeline import screened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from engines.sources import Source
     from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
     from screen.summary.flags import Thresholds
 
 __all__ = ["Session"]
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,11 +73,12 @@ class Session:
             commit = Commit(self.results, self.fingerprint, self.uncertainty)
             yield from screened(pending, self.stages.decoder, self.stages.runtime, commit)
 
-    def finish(self, cells: int, seconds: float) -> Finished:
+    def finish(self, source: Source, cells: int, seconds: float) -> Finished:
         """
-        Write the tables that need every part, and complete run.json.
+        Write the tables that need every part, complete run.json, and list the source again.
 
         Args:
+            source: Of the cells; what has changed in it since is a warning.
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
         """
@@ -86,4 +93,7 @@ class Session:
             rates, finished = replace(rates, end_to_end=cells / seconds), None
         record = replace(record, state="done", rates=rates, finished=finished or now())
         self.results.write_run(record)
-        return Finished(record)
+        changes = changes_since(self.plan, source, open_results(self.results.path))
+        if changes:
+            LOG.warning("The source is not as it was when it was listed: %s.", changes)
+        return Finished(record, changes)

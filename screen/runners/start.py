@@ -151,6 +151,7 @@ class Start:
         """Put together what can change a row."""
         return Fingerprint(
             bundle=self.bundle.sha256,
+            selection=str(self.options.selection),
             slide_rule=self.options.slide.text,
             shard_cells=settings.shard_cells.value,
             decoder=settings.decoder.value,

@@ -75,6 +75,16 @@ def test_images_of_one_folder_are_one_source(tree):
     }
 
 
+def test_an_image_that_has_vanished_is_a_cell_without_a_size(tree):
+    """Its row will say that it is unreadable; the others are as they were."""
+    source = open_source([tree / "loose/x.bmp", tree / "loose/gone.bmp"])
+
+    assert [(entry.path, entry.size) for entry in source.list()] == [
+        ("gone.bmp", None),
+        ("x.bmp", 11),
+    ]
+
+
 def test_a_pattern_stands_for_what_it_matches(tree):
     """Folders and images; files of other kinds do not match."""
     assert set(read(open_source(f"{tree}/*/s"))) == {"s/a.png", "s/deep/b.jpg", "s-2/a.png"}
@@ -111,6 +121,7 @@ def test_only_what_is_wanted_is_listed_and_the_rest_is_counted(tree, selection, 
         (["one/s", "one/s"], "given twice"),
         (["nothing/*"], "nothing matches"),
         (["one/s", "nowhere"], "nothing at"),
+        (["loose/nothing.png"], "nothing at"),
         (["loose/notes.txt"], "no source of cells"),
         ([], "no source is given"),
     ],

@@ -28,6 +28,7 @@ from screen.summary.slides import summary
 
 FINGERPRINT = Fingerprint(
     bundle="b",
+    selection="everything",
     slide_rule="parent",
     shard_cells=10,
     decoder="dali",

@@ -161,9 +161,11 @@ def test_a_file_that_vanished_since_is_its_own_row(options):
     (options.source / "second" / "lzw.tif").unlink()
     (options.source / "second" / "new.bmp").write_bytes(zoo.good()["plain.bmp"])
 
-    found = {row["path"]: row for row in ran(options)}
+    finished = list(screen.run(options))[-1]
 
+    found = {row["path"]: row for row in rows(options)}
     assert len(found) == 11
+    assert str(finished.changes) == "1 new, 1 gone"
     assert found["second/lzw.tif"]["status"] == "unreadable"
     assert found["second/lzw.tif"]["content_hash"] is None
 
@@ -299,6 +301,7 @@ CHANGES = {
     "runtime": "torch",
     "batch": 5,
     "coverage": 0.9,
+    "exclude": ("*.tif",),
 }
 
 
@@ -306,7 +309,7 @@ CHANGES = {
 def test_another_fingerprint_is_refused_by_the_field_that_differs(options, name):
     """The results are untouched, and the hint offers --restart."""
     before = ran(options)
-    field = "slide_rule" if name == "slide" else name
+    field = {"slide": "slide_rule", "exclude": "selection"}.get(name, name)
 
     with pytest.raises(ResultsError, match=field) as caught:
         list(screen.run(changed(options, **{name: CHANGES[name]})))
