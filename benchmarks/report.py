@@ -39,7 +39,7 @@ from engines.models.input import ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings
-from screen.report.content.inputs import gather
+from screen.report.content.inputs import read_inputs
 from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder
 from screen.results.run_record import (
@@ -317,10 +317,10 @@ def draw_pictures(source: Path) -> list[str]:
 
 def lay_pictures(results: ResultsFolder, source: Path) -> None:
     """Put a picture where each cell lies that the report will show."""
-    material = gather(results, None)
+    inputs = read_inputs(results, None)
 
-    for row in material.choice.order:
-        path = source / material.cells[row].values["path"]
+    for row in inputs.galleries.order:
+        path = source / inputs.cells[row].values["path"]
         path.parent.mkdir(exist_ok=True)
         os.link(source / f"{row % PICTURES}.bmp", path)
 

@@ -15,7 +15,11 @@ from engines.hardware.machine import Machine
 from engines.models.input import FieldCentres, ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
+from engines.sources.labels import open_labels
 from screen.options import Settings
+from screen.report.content.cell_reader import CellRows
+from screen.report.content.columns import Fields
+from screen.report.content.scan import scan
 from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder
 from screen.results.run_record import (
@@ -289,3 +293,14 @@ def counts(cells):
         flagged=0,
         duplicates=1,
     )
+
+
+def overview(tmp_path, cells, labels=None, **made):
+    """Scan made results; return them, too."""
+    results = ResultsFolder(make_results(tmp_path / "out", cells, source="/cells", **made))
+    record = results.read_run()
+    rows = CellRows.of(results, record)
+    fields = Fields.of(record, rows.schema)
+    slides = [slide["slide"] for slide in results.read_slides()]
+    known = None if labels is None else open_labels(labels, fields.classes)
+    return scan(rows, fields, slides, known), rows, fields

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
 from engines.files import whole_file
-from screen.report.content.inputs import gather
-from screen.report.content.pictures import find_source, thumbnails
+from screen.report.content.inputs import read_inputs
+from screen.report.content.pictures import PictureCounts, find_source, thumbnails
 from screen.report.page.html import render
 from screen.report.page.script_data import cell_values, chart_values, slide_values
 from screen.report.page.template_values import page_values
-from screen.report.page.wording import Pictures, gallery_words
+from screen.report.page.wording import gallery_words
 from screen.results.folder import ResultsFolder, is_report
 from screen.results.tables import writing
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.sources import Source
-    from screen.report.content.inputs import Material
+    from screen.report.content.inputs import ReportInputs
 
 __all__ = ["MOST_BYTES", "Report", "ReportOptions", "write_report"]
 
@@ -59,7 +59,7 @@ class Report:
 
     path: Path
     size: int
-    pictures: Pictures
+    pictures: PictureCounts
 
 
 def write_report(options: ReportOptions) -> Report:
@@ -78,51 +78,51 @@ def write_report(options: ReportOptions) -> Report:
             f"{path} is not a report of slidescreen: it is left alone",
             hint="move it away, or name another file with --out",
         )
-    material = gather(results, options.labels)
-    source = find_source(material.record.source.locations, options.source)
-    page, pictures = _page(material, source)
+    inputs = read_inputs(results, options.labels)
+    source = find_source(inputs.record.source.locations, options.source)
+    page, pictures = _page(inputs, source)
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(page)
     return Report(path, len(page), pictures)
 
 
-def _page(material: Material, source: Source | None) -> tuple[bytes, Pictures]:
+def _page(inputs: ReportInputs, source: Source | None) -> tuple[bytes, PictureCounts]:
     """Render once without pictures, to see how much room there is, then with them."""
-    data, cells = _data(material)
-    bare = render(page_values(material, Pictures(len(cells))), data)
-    pictures = _add_pictures(cells, material, source, MOST_BYTES - len(bare.encode()))
-    return render(page_values(material, pictures), data).encode(), pictures
+    data, cells = _data(inputs)
+    bare = render(page_values(inputs, PictureCounts(len(cells))), data)
+    pictures = _add_pictures(cells, inputs, source, MOST_BYTES - len(bare.encode()))
+    return render(page_values(inputs, pictures), data).encode(), pictures
 
 
-def _data(material: Material) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _data(inputs: ReportInputs) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what the script draws; and of it the cells, which may still get pictures."""
-    fields, grid = material.fields, material.fields.evidence
-    cells, scale = cell_values(material.shown, fields, material.notes)
-    place = {row: index for index, row in enumerate(material.choice.order)}
+    fields, grid = inputs.fields, inputs.fields.evidence
+    cells, scale = cell_values(inputs.shown, fields, inputs.notes)
+    place = {row: index for index, row in enumerate(inputs.galleries.order)}
     data = {
         "positive": fields.positive_words or None,
         "threshold": fields.threshold,
         "oodLevel": fields.ood_level,
         "grid": grid and [grid.height, grid.width],
         "evidenceScale": scale,
-        "galleries": [each for each in gallery_words(fields) if material.choice.rows[each["key"]]],
-        "slides": slide_values(material, place),
+        "galleries": [each for each in gallery_words(fields) if inputs.galleries.rows[each["key"]]],
+        "slides": slide_values(inputs, place),
         "cells": cells,
-        "charts": chart_values(material.overview),
+        "charts": chart_values(inputs.overview),
     }
     return data, cells
 
 
 def _add_pictures(
-    cells: Sequence[dict[str, Any]], material: Material, source: Source | None, room: int
-) -> Pictures:
+    cells: Sequence[dict[str, Any]], inputs: ReportInputs, source: Source | None, room: int
+) -> PictureCounts:
     """Give each cell its picture while there are *room* bytes, or say why it has none."""
     if source is None:
         for cell in cells:
             cell["why"] = NO_PICTURE["gone"]
-        return Pictures(len(cells), gone=len(cells), folder_gone=True)
+        return PictureCounts(len(cells), gone=len(cells), folder_gone=True)
     problems = []
-    made = thumbnails(source, material.shown, material.fields)
+    made = thumbnails(source, inputs.shown, inputs.fields)
     for cell, thumbnail in zip(cells, made, strict=True):
         room -= len(thumbnail.uri) + AROUND_A_PICTURE
         problem = "left_out" if thumbnail.uri and room < 0 else thumbnail.problem
@@ -132,7 +132,7 @@ def _add_pictures(
         else:
             cell |= {"image": thumbnail.uri, "aspect": round(thumbnail.aspect, 4)}
             cell |= {"box": [round(side, 4) for side in thumbnail.box or ()]}
-    return Pictures(
+    return PictureCounts(
         len(cells),
         gone=problems.count("gone"),
         changed=problems.count("changed"),

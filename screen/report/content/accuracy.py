@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from screen.report.content.columns import Fields
 
-__all__ = ["Judged", "ReliabilityBin"]
+__all__ = ["LabelledAccuracy", "ReliabilityBin"]
 
 BINS = 10
 RESAMPLES, SEED = 1_000, 0
@@ -44,7 +44,7 @@ class ReliabilityBin:
 
 
 @dataclass(slots=True)
-class Judged:
+class LabelledAccuracy:
     """
     Counts over labelled cells, by slide. S slides, C classes.
 

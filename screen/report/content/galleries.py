@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from screen.report.content.columns import Fields
     from screen.summary.top_cells import TopCells
 
-__all__ = ["MOST_CELLS", "Cell", "Selection", "choose", "read_cells"]
+__all__ = ["MOST_CELLS", "Cell", "Galleries", "choose_galleries", "read_cells"]
 
 MOST_CELLS = 4_000  # thumbnails: 25 s of two cores, and some 8 MB
 MOST_UNSCORED = 4_000
@@ -38,7 +38,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Galleries:
     """
     The rows shown, by gallery and slide, best first.
 
@@ -73,7 +73,7 @@ class Cell:
     evidence: NDArray[np.float32] | None = field(default=None, repr=False)
 
 
-def choose(top_cells: Mapping[str, TopCells], priority: Sequence[int]) -> Selection:
+def choose_galleries(top_cells: Mapping[str, TopCells], priority: Sequence[int]) -> Galleries:
     """
     Share the places out.
 
@@ -87,7 +87,7 @@ def choose(top_cells: Mapping[str, TopCells], priority: Sequence[int]) -> Select
     rows: dict[str, dict[int, list[int]]] = {name: {} for name in GALLERIES}
     for name, slide, row in [*unscored, *scored]:
         rows[name].setdefault(slide, []).append(row)
-    return Selection(rows, list(dict.fromkeys(row for _, _, row in scored)))
+    return Galleries(rows, list(dict.fromkeys(row for _, _, row in scored)))
 
 
 def _wishes(

@@ -14,7 +14,7 @@ from engines.files import native_file
 from engines.sources.labels import open_labels
 from screen.report.content.cell_reader import AGAIN_HINT, CellRows
 from screen.report.content.columns import Fields
-from screen.report.content.galleries import choose, read_cells
+from screen.report.content.galleries import choose_galleries, read_cells
 from screen.report.content.scan import scan
 from screen.report.content.slide_rows import slide_rows
 from screen.results.table_records import check_table
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from engines.sources.labels import Labels
-    from screen.report.content.galleries import Cell, Selection
+    from screen.report.content.galleries import Cell, Galleries
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
     from screen.results.folder import ResultsFolder
     from screen.results.run_record import RunRecord
 
-__all__ = ["MOST_SLIDES", "CellNotes", "Material", "gather"]
+__all__ = ["MOST_SLIDES", "CellNotes", "ReportInputs", "read_inputs"]
 
 MOST_SLIDES = 5_000
 
@@ -37,11 +37,11 @@ MOST_SLIDES = 5_000
 @dataclass(frozen=True, slots=True)
 class CellNotes:
     """
-    What is known of single cells beside their rows.
+    What is known of single cells beside their rows, by path.
 
     Attributes:
-        labels: By path.
-        copies: Of each path, the file that it is a copy of.
+        labels: Their classes, where they are labelled.
+        copies: The file that they are copies of.
     """
 
     labels: Mapping[str, str]
@@ -49,9 +49,9 @@ class CellNotes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class ReportInputs:
     """
-    What a page is made of.
+    What a report is made of.
 
     Attributes:
         record: run.json.
@@ -59,7 +59,7 @@ class Material:
         slides: slides.parquet, a dictionary per row.
         rows: The slides as shown, the most urgent first; all of them.
         overview: Of all cells.
-        choice: Which cells are shown.
+        galleries: Which cells are shown.
         cells: Those, by row.
         notes: More about those.
         labels: How the labels were named; None if there are none.
@@ -70,7 +70,7 @@ class Material:
     slides: Sequence[Mapping[str, Any]]
     rows: Sequence[SlideRow]
     overview: Overview
-    choice: Selection
+    galleries: Galleries
     cells: Mapping[int, Cell]
     notes: CellNotes
     labels: str | None
@@ -83,10 +83,10 @@ class Material:
     @property
     def shown(self) -> list[Cell]:
         """The scored cells that are shown, in the order in which pictures are granted."""
-        return [self.cells[row] for row in self.choice.order]
+        return [self.cells[row] for row in self.galleries.order]
 
 
-def gather(results: ResultsFolder, labels: str | None) -> Material:
+def read_inputs(results: ResultsFolder, labels: str | None) -> ReportInputs:
     """
     Read all that the page will say.
 
@@ -100,16 +100,16 @@ def gather(results: ResultsFolder, labels: str | None) -> Material:
     known = None if labels is None else open_labels(labels, fields.classes)
     overview = scan(cells, fields, [slide["slide"] for slide in slides], known)
     rows = slide_rows(slides, fields)
-    choice = choose(overview.top_cells, [row.index for row in rows[:MOST_SLIDES]])
-    chosen = read_cells(cells, choice.all_rows, fields)
+    galleries = choose_galleries(overview.top_cells, [row.index for row in rows[:MOST_SLIDES]])
+    chosen = read_cells(cells, galleries.all_rows, fields)
     paths = [cell.values["path"] for cell in chosen.values()]
-    return Material(
+    return ReportInputs(
         record=record,
         fields=fields,
         slides=slides,
         rows=rows,
         overview=overview,
-        choice=choice,
+        galleries=galleries,
         cells=chosen,
         notes=CellNotes(_named(paths, known, fields), _copies(results, paths)),
         labels=labels,

@@ -1,4 +1,4 @@
-"""Small pictures of cells, made from the very bytes that were screened, or none."""
+"""Small pictures of cells, made from the bytes that were screened, and the evidence over them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import xxhash
 from PIL import Image
 
@@ -22,10 +23,9 @@ from engines.sources import open_source
 from engines.sources.names import unescaped
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from engines.models.input import ModelInput
@@ -33,11 +33,21 @@ if TYPE_CHECKING:
     from screen.report.content.columns import EvidenceGrid, Fields
     from screen.report.content.galleries import Cell
 
-__all__ = ["Thumbnail", "find_source", "overlay_box", "thumbnails"]
+__all__ = [
+    "PictureCounts",
+    "Thumbnail",
+    "evidence_scale",
+    "find_source",
+    "overlay_box",
+    "packed_evidence",
+    "thumbnails",
+]
 
 QUALITY = 76
 EFFORT = 2  # of WebP's 0 to 6: 4 takes twice the time and saves 3%
 EDGES = ((1_200, 192), (10**9, 128))  # up to so many cells: so many pixels wide
+LEVELS = 127
+BRIGHTEST = 0.995  # a single outlier must not leave the other maps pale
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,33 @@ class Thumbnail:
     problem: str = ""
     box: tuple[float, float, float, float] | None = None
     aspect: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PictureCounts:
+    """
+    How the thumbnails went.
+
+    Attributes:
+        wanted: Cells that were to have one.
+        gone: Files that are not there any more; all of them if the folder is gone.
+        changed: Files that are not those that were screened.
+        undecodable: Files that do not decode here.
+        left_out: Pictures left out to keep the file small.
+        folder_gone: Whether the whole source is gone.
+    """
+
+    wanted: int
+    gone: int = 0
+    changed: int = 0
+    undecodable: int = 0
+    left_out: int = 0
+    folder_gone: bool = False
+
+    @property
+    def drawn(self) -> int:
+        """How many there are."""
+        return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
 
 
 def find_source(locations: Sequence[str], elsewhere: Path | None = None) -> Source | None:
@@ -133,3 +170,18 @@ def _uri(pixels: NDArray[np.uint8], edge: int) -> str:
     file = io.BytesIO()
     image.save(file, "WEBP", quality=QUALITY, method=EFFORT)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def evidence_scale(maps: Iterable[NDArray[np.float32] | None]) -> float | None:
+    """Return the evidence that gets the full colour: the 99.5th percentile of its size."""
+    sizes = [np.abs(each[np.isfinite(each)]) for each in maps if each is not None]
+    if not sizes or not sum(map(len, sizes)):
+        return None
+    return float(np.quantile(np.concatenate(sizes), BRIGHTEST)) or None
+
+
+def packed_evidence(evidence: NDArray[np.float32], scale: float) -> str:
+    """Return a map as base64 of int8, row by row; 127 is *scale* or more."""
+    levels = np.nan_to_num(evidence.astype(np.float64) / scale) * LEVELS
+    whole = np.rint(levels).clip(-LEVELS, LEVELS).astype(np.int8)
+    return base64.b64encode(whole.tobytes()).decode("ascii")

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engines.cells import OK
-from screen.report.content.accuracy import Judged
+from screen.report.content.accuracy import LabelledAccuracy
 from screen.report.content.columns import QUALITY
 from screen.results.plan import GOLDEN_RATIO
 from screen.summary.top_cells import TopCells
@@ -40,13 +40,13 @@ class Overview:
         histogram: ``(S, B)``, scored cells by probability, in equal bins from 0 to 1.
         top_cells: By gallery, the rows of each slide that stand out most.
         sample: Of the quality columns, ``ood_score`` and ``ood_p``, the values of an even sample.
-        judged: Against labels, if there are any.
+        accuracy: Against labels, if there are any.
     """
 
     histogram: NDArray[np.int64]
     top_cells: dict[str, TopCells]
     sample: dict[str, list[NDArray[np.float64]]]
-    judged: Judged | None
+    accuracy: LabelledAccuracy | None
 
 
 def scan(
@@ -66,7 +66,7 @@ def scan(
         histogram=np.zeros((len(slides), BINS), np.int64),
         top_cells={name: TopCells(count) for name, count in GALLERIES.items()},
         sample={name: [] for name in sampled},
-        judged=None if labels is None else Judged(fields, len(slides)),
+        accuracy=None if labels is None else LabelledAccuracy(fields, len(slides)),
     )
     names = pa.array(slides, pa.string())
     needed = ["slide", "status", "predicted", "positive", *fields.probabilities, *sampled]
@@ -75,8 +75,8 @@ def scan(
         _add_histogram(overview.histogram, block)
         _add_top_cells(overview.top_cells, block)
         _add_sample(overview.sample, block, len(rows))
-        if labels is not None and overview.judged is not None:
-            _judge(overview.judged, block, labels)
+        if labels is not None and overview.accuracy is not None:
+            _add_accuracy(overview.accuracy, block, labels)
     return overview
 
 
@@ -144,11 +144,11 @@ def _add_sample(sample: dict[str, list[Any]], block: _Block, total: int) -> None
         values.append(block.numbers(name)[chosen])
 
 
-def _judge(judged: Judged, block: _Block, labels: Labels) -> None:
+def _add_accuracy(accuracy: LabelledAccuracy, block: _Block, labels: Labels) -> None:
     """Hold the cells against their labels."""
     classes = pa.array(block.fields.classes, pa.string())
     found = pc.index_in(block.batch["predicted"], value_set=classes)
-    judged.add(
+    accuracy.add(
         slide_N=block.slide_N,
         label_N=labels.codes(block.batch["path"].to_pylist()),
         predicted_N=pc.fill_null(found, -1).to_numpy(zero_copy_only=False),

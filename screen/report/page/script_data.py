@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from screen.report.content.evidence import common_scale, packed
+from screen.report.content.pictures import evidence_scale, packed_evidence
 from screen.report.content.scan import BINS
 from screen.report.formatting import shown
 from screen.report.page.wording import cell_lines
@@ -15,10 +15,10 @@ from screen.report.page.wording import cell_lines
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from screen.report.content.accuracy import Judged
+    from screen.report.content.accuracy import LabelledAccuracy
     from screen.report.content.columns import Fields
     from screen.report.content.galleries import Cell
-    from screen.report.content.inputs import CellNotes, Material
+    from screen.report.content.inputs import CellNotes, ReportInputs
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
 
@@ -27,33 +27,33 @@ __all__ = ["cell_values", "chart_values", "slide_values"]
 DIGITS = 4
 
 
-def slide_values(material: Material, place: Mapping[int, int]) -> list[dict[str, Any]]:
+def slide_values(inputs: ReportInputs, place: Mapping[int, int]) -> list[dict[str, Any]]:
     """
     Return the slides as the page's script knows them.
 
     Args:
-        material: Of the report.
+        inputs: Of the report.
         place: Where in the list of cells each scored row stands.
     """
-    return [_slide(row, material, place) for row in material.listed]
+    return [_slide(row, inputs, place) for row in inputs.listed]
 
 
-def _slide(row: SlideRow, material: Material, place: Mapping[int, int]) -> dict[str, Any]:
+def _slide(row: SlideRow, inputs: ReportInputs, place: Mapping[int, int]) -> dict[str, Any]:
     """Return one slide."""
     shown_rows = {
-        name: gallery.get(row.index, ()) for name, gallery in material.choice.rows.items()
+        name: gallery.get(row.index, ()) for name, gallery in inputs.galleries.rows.items()
     }
     unscored = shown_rows.pop("unscored")
     return {
         "name": row.name,
         "flags": list(row.flags),
-        "facts": row.facts(material.fields),
+        "facts": row.facts(inputs.fields),
         "scored": row.scored,
         "unscored": row.unscored,
         "share": None if row.share is None else _rounded(asdict(row.share)),
-        "histogram": material.overview.histogram[row.index].tolist(),
+        "histogram": inputs.overview.histogram[row.index].tolist(),
         "galleries": {name: [place[each] for each in rows] for name, rows in shown_rows.items()},
-        "faults": [_fault(material.cells[each]) for each in unscored],
+        "faults": [_fault(inputs.cells[each]) for each in unscored],
     }
 
 
@@ -67,7 +67,7 @@ def cell_values(
     cells: Sequence[Cell], fields: Fields, notes: CellNotes
 ) -> tuple[list[dict[str, Any]], float | None]:
     """Return the scored cells that are shown, without pictures, and the scale of their evidence."""
-    scale = common_scale(cell.evidence for cell in cells)
+    scale = evidence_scale(cell.evidence for cell in cells)
     return [_cell(cell, fields, notes, scale) for cell in cells], scale
 
 
@@ -85,7 +85,7 @@ def _cell(cell: Cell, fields: Fields, notes: CellNotes, scale: float | None) -> 
         "lines": cell_lines(cell.values, fields, notes.labels.get(path), notes.copies.get(path)),
     }
     if cell.evidence is not None and scale is not None:
-        value["map"] = packed(cell.evidence, scale)
+        value["map"] = packed_evidence(cell.evidence, scale)
     return value
 
 
@@ -93,18 +93,18 @@ def chart_values(overview: Overview) -> dict[str, Any]:
     """Return what the charts of the whole run draw."""
     sample = {name: np.concatenate(parts) for name, parts in overview.sample.items()}
     known = {name: values for name, values in sample.items() if np.isfinite(values).any()}
-    judged = overview.judged
+    accuracy = overview.accuracy
     return {
         "bins": BINS,
         "histogram": overview.histogram.sum(axis=0).tolist(),
         "sample": {name: [_number(each) for each in values] for name, values in known.items()},
-        "reliability": None if judged is None else [_rounded(asdict(b)) for b in _bins(judged)],
+        "reliability": None if accuracy is None else [_rounded(asdict(b)) for b in _bins(accuracy)],
     }
 
 
-def _bins(judged: Judged) -> list[Any]:
+def _bins(accuracy: LabelledAccuracy) -> list[Any]:
     """Return the bins of the reliability diagram."""
-    return list(judged.reliability())
+    return list(accuracy.reliability())
 
 
 def _number(value: float) -> float | None:

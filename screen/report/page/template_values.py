@@ -11,12 +11,13 @@ from screen.report.content.columns import QUALITY
 from screen.report.content.slide_rows import METHODS, Share, interval_method
 from screen.report.formatting import count, moment, plural, shown
 from screen.report.page.run_facts import run_facts, run_line
-from screen.report.page.wording import Pictures, shown_sentence, tiles, warnings
+from screen.report.page.wording import shown_sentence, tiles, warnings
 from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
-    from screen.report.content.accuracy import Judged
-    from screen.report.content.inputs import Material
+    from screen.report.content.accuracy import LabelledAccuracy
+    from screen.report.content.inputs import ReportInputs
+    from screen.report.content.pictures import PictureCounts
     from screen.results.run_record import RunRecord
 
 __all__ = ["page_values"]
@@ -46,9 +47,9 @@ class Rate:
     others: str
 
 
-def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
+def page_values(inputs: ReportInputs, pictures: PictureCounts) -> dict[str, Any]:
     """Return every value of the template."""
-    record, fields, rows = material.record, material.fields, material.rows
+    record, fields, rows = inputs.record, inputs.fields, inputs.rows
     return {
         "source": shown(record.source.location.rstrip("/").rpartition("/")[2] or "/"),
         "digest": record.fingerprint.digest,
@@ -60,18 +61,18 @@ def page_values(material: Material, pictures: Pictures) -> dict[str, Any]:
         "drift": _drift(record),
         "warnings": warnings(record, rows, fields, pictures),
         "ran": run_line(record, fields),
-        "facts": run_facts(record, fields, material.slides),
-        "rows": material.listed,
+        "facts": run_facts(record, fields, inputs.slides),
+        "rows": inputs.listed,
         "fields": fields,
         "slides": len(rows),
         "has_trust": any(row.abstained is not None for row in rows),
         "has_copies": any(row.duplicates for row in rows),
-        "method": METHODS[interval_method(material.slides)],
+        "method": METHODS[interval_method(inputs.slides)],
         "flag_fraction": record.flags.fraction,
-        "shown_cells": _shown_cells(material, pictures),
-        "qualities": _qualities(material),
-        "sampled": _sampled(material),
-        "judged": _judged(material),
+        "shown_cells": _shown_cells(inputs, pictures),
+        "qualities": _qualities(inputs),
+        "sampled": _sampled(inputs),
+        "accuracy": _accuracy(inputs),
     }
 
 
@@ -87,19 +88,19 @@ def _drift(record: RunRecord) -> dict[str, str] | None:
     }
 
 
-def _shown_cells(material: Material, pictures: Pictures) -> str:
+def _shown_cells(inputs: ReportInputs, pictures: PictureCounts) -> str:
     """Say how many cells the page shows, of how many."""
-    scored = sum(row.scored for row in material.rows)
+    scored = sum(row.scored for row in inputs.rows)
     return (
-        f"{count(len(material.shown))} of {plural(scored, 'scored cell')} are shown in the slides' "
+        f"{count(len(inputs.shown))} of {plural(scored, 'scored cell')} are shown in the slides' "
         f"galleries, {count(pictures.drawn)} of them with a picture; every cell is in the tables "
         "in cells/"
     )
 
 
-def _qualities(material: Material) -> list[tuple[str, str]]:
+def _qualities(inputs: ReportInputs) -> list[tuple[str, str]]:
     """Return the measures of quality that the sample holds, and their names."""
-    sample = material.overview.sample
+    sample = inputs.overview.sample
     return [
         (name, QUALITY_WORDS[name])
         for name in QUALITY
@@ -107,53 +108,55 @@ def _qualities(material: Material) -> list[tuple[str, str]]:
     ]
 
 
-def _sampled(material: Material) -> int | None:
+def _sampled(inputs: ReportInputs) -> int | None:
     """Return how many cells the sample holds; None if it holds no distance from training."""
-    parts = material.overview.sample.get("ood_p", ())
+    parts = inputs.overview.sample.get("ood_p", ())
     return sum(map(len, parts)) if any(np.isfinite(part).any() for part in parts) else None
 
 
-def _judged(material: Material) -> dict[str, Any] | None:
+def _accuracy(inputs: ReportInputs) -> dict[str, Any] | None:
     """Return how right the model is, in words."""
-    judged = material.overview.judged
-    if judged is None:
+    accuracy = inputs.overview.accuracy
+    if accuracy is None:
         return None
     return {
-        "source": shown(material.labels or ""),
-        "cells": judged.cells,
-        "unlabelled": judged.unlabelled,
-        "foreign": judged.foreign,
-        "unscored": judged.unscored,
-        "rates": _rates(judged, material),
-        "trained_on": _trained_on(judged, material),
-        "classes": list(map(material.fields.words, material.fields.classes)),
-        "confusion": judged.confusion.tolist(),
-        "slides": _judged_slides(judged, material),
+        "source": shown(inputs.labels or ""),
+        "cells": accuracy.cells,
+        "unlabelled": accuracy.unlabelled,
+        "foreign": accuracy.foreign,
+        "unscored": accuracy.unscored,
+        "rates": _rates(accuracy, inputs),
+        "trained_on": _trained_on(accuracy, inputs),
+        "classes": list(map(inputs.fields.words, inputs.fields.classes)),
+        "confusion": accuracy.confusion.tolist(),
+        "slides": _labelled_slides(accuracy, inputs),
     }
 
 
-def _rates(judged: Judged, material: Material) -> list[Rate]:
+def _rates(accuracy: LabelledAccuracy, inputs: ReportInputs) -> list[Rate]:
     """Return accuracy, and sensitivity and specificity at the threshold."""
-    found = [("Accuracy of the predicted class", judged.right, judged.scored)]
-    if material.fields.positive is not None:
-        calls_S22 = judged.calls
+    found = [("Accuracy of the predicted class", accuracy.right, accuracy.scored)]
+    if inputs.fields.positive is not None:
+        calls_S22 = accuracy.calls
         found += [
             ("Sensitivity at the threshold", calls_S22[:, 1, 1], calls_S22[:, 1].sum(axis=1)),
             ("Specificity at the threshold", calls_S22[:, 0, 0], calls_S22[:, 0].sum(axis=1)),
         ]
-    new_S = np.array([not slide.get("trained_on") for slide in material.slides], bool)
+    new_S = np.array([not slide.get("trained_on") for slide in inputs.slides], bool)
     rates = [
-        Rate(name, _rate_text(judged.rate(right, of)), _rate_text(judged.rate(right, of * new_S)))
+        Rate(
+            name, _rate_text(accuracy.rate(right, of)), _rate_text(accuracy.rate(right, of * new_S))
+        )
         for name, right, of in found
     ]
-    error = judged.calibration_error()
+    error = accuracy.calibration_error()
     text = "none" if error is None else f"{error:.3f}"
     return [*rates, Rate("Expected calibration error", text, "not computed")]
 
 
-def _trained_on(judged: Judged, material: Material) -> str:
+def _trained_on(accuracy: LabelledAccuracy, inputs: ReportInputs) -> str:
     """Say how many of the labelled slides the model may know from training; empty for none."""
-    labelled = [row for row in material.rows if judged.scored[row.index]]
+    labelled = [row for row in inputs.rows if accuracy.scored[row.index]]
     known = [row.name for row in labelled if row.trained_on]
     return trained_on_warning(known)
 
@@ -168,21 +171,21 @@ def _rate_text(rate: tuple[float, float, float] | None) -> str:
     return Share(value, low, high).text
 
 
-def _judged_slides(judged: Judged, material: Material) -> list[dict[str, Any]]:
+def _labelled_slides(accuracy: LabelledAccuracy, inputs: ReportInputs) -> list[dict[str, Any]]:
     """Return each labelled slide: cells, share positive as labelled and as estimated, accuracy."""
     found = []
-    for row in material.listed:
-        cells = int(judged.scored[row.index])
+    for row in inputs.listed:
+        cells = int(accuracy.scored[row.index])
         if not cells:
             continue
-        positive = int(judged.calls[row.index, 1].sum())
+        positive = int(accuracy.calls[row.index, 1].sum())
         found.append(
             {
                 "name": row.name,
                 "cells": cells,
                 "true": positive / cells,
                 "share": row.share,
-                "right": int(judged.right[row.index]) / cells,
+                "right": int(accuracy.right[row.index]) / cells,
             }
         )
     return found

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from screen.report.content.columns import Fields
+    from screen.report.content.pictures import PictureCounts
     from screen.report.content.slide_rows import SlideRow
     from screen.results.run_record import RunRecord
 
-__all__ = ["Pictures", "Tile", "cell_lines", "gallery_words", "shown_sentence", "tiles", "warnings"]
+__all__ = ["Tile", "cell_lines", "gallery_words", "shown_sentence", "tiles", "warnings"]
 
 GALLERY_TITLES = {
     "suspicious": "Most suspicious",
@@ -30,33 +31,6 @@ class Tile:
     title: str
     value: str
     note: str
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """
-    How the thumbnails went.
-
-    Attributes:
-        wanted: Cells that were to have one.
-        gone: Files that are not there any more; all of them if the folder is gone.
-        changed: Files that are not those that were screened.
-        undecodable: Files that do not decode here.
-        left_out: Pictures left out to keep the file small.
-        folder_gone: Whether the whole source is gone.
-    """
-
-    wanted: int
-    gone: int = 0
-    changed: int = 0
-    undecodable: int = 0
-    left_out: int = 0
-    folder_gone: bool = False
-
-    @property
-    def drawn(self) -> int:
-        """How many there are."""
-        return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
 
 
 def tiles(record: RunRecord, slides: Sequence[SlideRow], fields: Fields) -> list[Tile]:
@@ -93,7 +67,7 @@ def _trust_tiles(record: RunRecord, slides: Sequence[SlideRow], scored: int) -> 
 
 
 def warnings(
-    record: RunRecord, slides: Sequence[SlideRow], fields: Fields, pictures: Pictures
+    record: RunRecord, slides: Sequence[SlideRow], fields: Fields, pictures: PictureCounts
 ) -> list[str]:
     """Return what a reader must know first, a sentence or two each."""
     drift = record.drift.sentence if record.drift else ""  # has a place of its own
@@ -133,7 +107,7 @@ def _run_warnings(record: RunRecord, fields: Fields) -> Iterator[str]:
         yield f"In the slide (unmatched): {plural(unmatched, 'cell')} whose name fits no slide."
 
 
-def _picture_warnings(record: RunRecord, pictures: Pictures) -> Iterator[str]:
+def _picture_warnings(record: RunRecord, pictures: PictureCounts) -> Iterator[str]:
     """Yield why cells are shown without a picture."""
     if pictures.folder_gone:
         yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 from made_results import cell, draw, fault, make_results
 
@@ -38,3 +39,16 @@ def data():
         return json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])
 
     return read
+
+
+@pytest.fixture
+def forty(tmp_path):
+    """Forty cells of three slides in random order of probability, a few not scored."""
+    random = np.random.default_rng(3)
+    cells = [
+        fault(f"s{n % 3}/{n}.png", f"s{n % 3}")
+        if n % 11 == 0
+        else cell(f"s{n % 3}/{n}.png", f"s{n % 3}", p=float(random.uniform(0.01, 0.99)))
+        for n in range(40)
+    ]
+    return sorted(cells, key=lambda each: each["path"])
