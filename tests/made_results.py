@@ -106,7 +106,9 @@ SCHEMA = pa.schema(
 TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
 
 
-def make_results(out, cells, *, source, part_cells=7, trust=True, trained_on=(), **model):
+def make_results(
+    out, cells, *, source, part_cells=7, trust=True, trained_on=(), flags=None, **model
+):
     """
     Write run.json, parts, slides and duplicates.
 
@@ -116,6 +118,7 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, trained_on=(),
         source: Where the cells are said to be.
         part_cells: Rows per part.
         trust: Whether the bundle had trust data.
+        flags: Codes by slide, in place of those that follow from the cells.
         trained_on: Slides named like people whom the model was trained on.
         model: How crops became input, which part of them, and where evidence looks (``record``).
     """
@@ -131,7 +134,14 @@ def make_results(out, cells, *, source, part_cells=7, trust=True, trained_on=(),
     for index, start in enumerate(range(0, len(table), part_cells)):
         part = table.slice(start, part_cells).replace_schema_metadata(shape)
         write_recorded(results, results.part(index), part, mark)
-    rows = [{**row, "trained_on": row["slide"] in trained_on} for row in slides(cells, trust=trust)]
+    rows = [
+        {
+            **row,
+            "trained_on": row["slide"] in trained_on,
+            "flags": (flags or {}).get(row["slide"], row["flags"]),
+        }
+        for row in slides(cells, trust=trust)
+    ]
     write_recorded(results, results.slides, pa.Table.from_pylist(rows), mark)
     copies = [
         {"path": cells[-1]["path"], "duplicate_of": cells[0]["path"]},

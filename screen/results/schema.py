@@ -126,8 +126,8 @@ SLIDES = (
     Column("fraction_positive_rogan_gladen", DOUBLE, f"{ROGAN_GLADEN}; {NEEDS_DATA}", CORRECTED_BY),
     Column("fraction_positive_rogan_gladen95_low", DOUBLE, "its 95% interval", CORRECTED_BY),
     Column("fraction_positive_rogan_gladen95_high", DOUBLE, "likewise", CORRECTED_BY),
-    Column("flagged", YES, "whether a person should look at the slide first"),
-    Column("flags", TEXTS, "why, as codes"),
+    Column("flagged", YES, "whether any flag but `too_few_cells` holds: look at the slide first"),
+    Column("flags", TEXTS, "what is to be said of the slide, as codes"),
     Column("trained_on", YES, "whether named like a person of the training; null if unknown"),
     Column("top_cells", TEXTS, f"the ten most suspicious; {NEEDS_CLASS}", ("path", "prob_<class>")),
 )

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["FLAGS", "Thresholds", "flag_words", "flags"]
+__all__ = ["FLAGS", "LIMITS", "Thresholds", "flag_meanings", "flag_words", "flags", "needs_a_look"]
 
 POSITIVE = "positive_above_threshold"
 TOO_FEW = "too_few_cells"
@@ -27,6 +27,8 @@ FLAGS = {
     STRANGE: "mostly unlike the training cells",
     ABSTAINED: "mostly left open by the model",
 }
+
+LIMITS = frozenset([TOO_FEW])  # what limits a slide's figures, and is no reason to look at it
 
 MOST_UNREADABLE = 0.2  # of a slide's cells
 MOST_STRANGE = 0.5  # of its scored cells; likewise of those abstained from
@@ -70,6 +72,11 @@ def flags(row: Mapping[str, Any], thresholds: Thresholds) -> list[str]:
     return [reason for reason, holds in reasons.items() if holds]
 
 
+def needs_a_look(codes: Iterable[str]) -> bool:
+    """Say whether there is a reason to look at a slide among *codes*, not only a limit."""
+    return any(code not in LIMITS for code in codes)
+
+
 def flag_words(code: str, positive: str | None) -> str:
     """
     Say in words why a slide is flagged.
@@ -79,3 +86,20 @@ def flag_words(code: str, positive: str | None) -> str:
         positive: The display name of the positive class.
     """
     return FLAGS[code].format(positive=positive) if code in FLAGS else code
+
+
+def flag_meanings(positive: str | None, thresholds: Thresholds) -> dict[str, str]:
+    """Explain each flag in a sentence, by its words; *positive* is the class's display name."""
+    meanings = {
+        POSITIVE: f"The estimated share of {positive} is {thresholds.fraction:.0%} or more.",
+        TOO_FEW: f"Fewer than {thresholds.cells} cells of the slide were scored, so its share is "
+        "uncertain whatever the cells look like. This alone is no reason to look at the slide.",
+        UNSCORED: f"More than {MOST_UNREADABLE:.0%} of the slide's cells could not be read or "
+        "decoded.",
+        STRANGE: "More than half of the scored cells are out of distribution, so what the model "
+        "says of the slide means little.",
+        ABSTAINED: "For more than half of the scored cells the model cannot settle on one class.",
+    }
+    if positive is None:
+        del meanings[POSITIVE]
+    return {flag_words(code, positive): meaning for code, meaning in meanings.items()}

@@ -15,7 +15,7 @@ from engines.uncertainty.drift import Drift, usual_means
 from engines.uncertainty.prevalence import ErrorRates
 from screen.results.schema import class_columns, slide_schema
 from screen.summary.duplicates import ContentHashes
-from screen.summary.flags import flags
+from screen.summary.flags import flags, needs_a_look
 from screen.summary.intervals import wilson
 from screen.summary.top_cells import TopCells
 from screen.summary.totals import needed, summed, sums
@@ -80,7 +80,7 @@ def summary(
         row = _row(total, uncertainty.bundle, repeats.get(total["slide"], 0))
         row |= _corrected(total, rates, usual)
         row["flags"] = flags(row, thresholds)
-        row["flagged"] = bool(row["flags"])
+        row["flagged"] = needs_a_look(row["flags"])
         row["trained_on"] = is_trained_on(row["slide"], subjects)
         if uncertainty.bundle.positive is not None:
             row["top_cells"] = first.get(total["slide"], [])

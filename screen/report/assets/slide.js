@@ -107,7 +107,7 @@
     const end = report.evidenceScale.toPrecision(2);
     const scale = element("span", { class: "scale" }, element("span", {}, `−${end}`), element("i", { role: "img", "aria-label": "colour scale from against to for" }), element("span", {}, `+${end}`));
     const of = report.positive === null ? "the most likely class" : report.positive;
-    const text = element("p", { class: "quiet" }, `How each of ${width} × ${height} places adds to the model’s logit of ${of}: the mean of all places, plus a constant, is the logit. Orange speaks for it, blue against; clear is near zero; one scale for all cells. Each square also sees what lies around it. It shows what the model used: it outlines nothing and explains nothing. Choose a cell to switch its own.`);
+    const text = element("p", { class: "quiet" }, `How each of the ${width} × ${height} squares adds to the model’s logit of ${of}: the mean of all squares, plus a constant, is the logit. Orange raises the score and blue lowers it; where there is no colour, the effect is near zero; all cells share one scale. Each square is centred on what it looks at, and is affected by what lies around it. The map shows what the model used; it is not an outline of the cell and does not explain why. Choose a cell to switch its own map.`);
     return element("div", { class: "evidence-bar" }, button, scale, text);
   };
 
@@ -117,7 +117,8 @@
     const slide = report.slides[index];
     current = index;
     const title = element("h2", { tabindex: "-1" }, "Slide ", element("bdi", {}, slide.name));
-    const flags = slide.flags.map((flag) => element("span", { class: "flag" }, flag));
+    const pills = (words, kind) => words.map((each) => element("span", { class: kind }, each));
+    const flags = [...pills(slide.flags, "flag"), ...pills(slide.limits, "flag limit")];
     const chart = element("figure", {}, element("h3", {}, "Probabilities"), element("div", { class: "chart", id: "chart-slide" }), element("figcaption", {}, `${slide.scored.toLocaleString("en")} scored cells`));
     content.replaceChildren(title, element("p", {}, ...flags.flatMap((flag) => [flag, " "])),
       element("div", { class: "slide-head" }, facts(slide), chart),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engines.cells import OK, STATUSES
 from screen.report.formatting import count, percent, plural, shown
 from screen.results.schema import class_columns
-from screen.summary.flags import flag_words
+from screen.summary.flags import LIMITS, flag_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,8 +67,9 @@ class SlideRow:
         share: Of positive cells; None if there is none to state.
         abstained: Cells the model leaves open; None without trust data.
         strange: Cells out of distribution; likewise.
-        duplicates: Cells that are copies of an earlier file; None in older results.
+        duplicates: Cells that are copies of an earlier file.
         flags: Why to look at this slide first.
+        limits: What limits its figures, without being a reason to look at it.
         trained_on: Whether it is named like a person whom the model was trained on.
         by_status: Cells that could not be scored, by status.
     """
@@ -84,6 +85,7 @@ class SlideRow:
     strange: int | None
     duplicates: int | None
     flags: tuple[str, ...]
+    limits: tuple[str, ...]
     trained_on: bool
     by_status: Mapping[str, int]
 
@@ -163,7 +165,8 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
         abstained=slide.get("n_abstained"),
         strange=slide.get("n_out_of_distribution"),
         duplicates=slide.get("n_duplicates"),
-        flags=tuple(_flag(code, fields) for code in slide.get("flags") or ()),
+        flags=tuple(_flag(code, fields) for code in slide["flags"] if code not in LIMITS),
+        limits=_limits(slide, fields),
         trained_on=bool(slide.get("trained_on")),
         by_status={status: slide[f"n_{status}"] for status in STATUSES if status != OK},
     )
@@ -172,6 +175,12 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
 def _flag(code: str, fields: Fields) -> str:
     """Say in words why a slide is flagged."""
     return shown(flag_words(code, fields.positive_words))
+
+
+def _limits(slide: Mapping[str, Any], fields: Fields) -> tuple[str, ...]:
+    """Say in words what limits a slide's figures."""
+    words = [_flag(code, fields) for code in slide["flags"] if code in LIMITS]
+    return (*words, *(["trained on"] if slide.get("trained_on") else []))
 
 
 def _share(slide: Mapping[str, Any], method: str) -> Share | None:

@@ -47,6 +47,7 @@ def _slide(row: SlideRow, inputs: ReportInputs, place: Mapping[int, int]) -> dic
     return {
         "name": row.name,
         "flags": list(row.flags),
+        "limits": list(row.limits),
         "facts": row.facts(inputs.fields),
         "scored": row.scored,
         "unscored": row.unscored,

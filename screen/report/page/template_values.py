@@ -11,7 +11,8 @@ from screen.report.content.columns import QUALITY
 from screen.report.content.slide_rows import METHODS, Share, interval_method
 from screen.report.formatting import count, moment, plural, shown
 from screen.report.page.run_facts import run_facts, run_line
-from screen.report.page.wording import shown_sentence, tiles, warnings
+from screen.report.page.wording import classes_sentence, shown_sentence, tiles, warnings
+from screen.summary.flags import flag_meanings
 from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def page_values(inputs: ReportInputs, pictures: PictureCounts) -> dict[str, Any]
         "slides": len(rows),
         "has_trust": any(row.abstained is not None for row in rows),
         "has_copies": any(row.duplicates for row in rows),
+        "classes": classes_sentence(fields),
+        "flag_meanings": flag_meanings(fields.positive_words or None, record.flags),
         "method": METHODS[interval_method(inputs.slides)],
         "flag_fraction": record.flags.fraction,
         "shown_cells": _shown_cells(inputs, pictures),

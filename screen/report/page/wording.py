@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from screen.report.content.slide_rows import SlideRow
     from screen.results.run_record import RunRecord
 
-__all__ = ["Tile", "cell_lines", "gallery_words", "shown_sentence", "tiles", "warnings"]
+__all__ = [
+    "Tile",
+    "cell_lines",
+    "classes_sentence",
+    "gallery_words",
+    "shown_sentence",
+    "tiles",
+    "warnings",
+]
 
 GALLERY_TITLES = {
     "suspicious": "Most suspicious",
@@ -33,13 +41,28 @@ class Tile:
     note: str
 
 
+def classes_sentence(fields: Fields) -> str:
+    """Say which classes there are, and what tables call them."""
+    words = " or ".join(map(fields.words, fields.classes))
+    short = " and ".join(shown(name) for name in fields.classes)
+    return (
+        f"The model takes every cell to be one of these classes: {words}. "
+        f"In the tables they are called {short}."
+    )
+
+
+def _is(number: int) -> str:
+    """Return the verb that goes with a number of cells."""
+    return "is" if number == 1 else "are"
+
+
 def tiles(record: RunRecord, slides: Sequence[SlideRow], fields: Fields) -> list[Tile]:
     """Return the verdict in numbers."""
     cells = sum(row.cells for row in slides)
     scored = sum(row.scored for row in slides)
     flagged = sum(bool(row.flags) for row in slides)
     found = [
-        Tile("Slides", count(len(slides)), f"{count(flagged)} flagged"),
+        Tile("Slides", count(len(slides)), f"{count(flagged)} to look at"),
         Tile("Cells", count(cells), f"{count(scored)} scored, {count(cells - scored)} not"),
     ]
     if fields.positive is not None:
@@ -76,14 +99,14 @@ def warnings(
     unscored = sum(row.unscored for row in slides)
     if unscored:
         said.append(
-            f"Not scored, and so in no share: {plural(unscored, 'cell')}. "
-            "Each slide lists its own, with reasons."
+            f"{plural(unscored, 'cell')} could not be scored and {_is(unscored)} left out of every "
+            "share. Each slide lists its own, with the reasons."
         )
     copies = sum(row.duplicates or 0 for row in slides)
     if copies:
         said.append(
-            f"Byte for byte copies of another file: {plural(copies, 'cell')}. "
-            "They count again in every share."
+            f"{plural(copies, 'cell')} {_is(copies)} byte-for-byte the same as another file, and "
+            f"{_is(copies)} counted again in every share."
         )
     said.extend(_picture_warnings(record, pictures))
     return [shown_sentence(text) for text in dict.fromkeys(said)]
@@ -97,32 +120,35 @@ def shown_sentence(text: str) -> str:
 def _run_warnings(record: RunRecord, fields: Fields) -> Iterator[str]:
     """Yield what is to be said of the run as a whole."""
     if record.parity.verdict != "agrees":
-        yield f"What ran was not held against the reference: {record.parity}."
+        yield f"Decoder and model were not compared with the reference: parity {record.parity}."
     if not record.trust.available and not record.warnings:
         yield f"No uncertainty and no distance from the training data: {record.trust.why}"
     if fields.positive is None:
-        yield "This model names no class that it looks for: no cell is called, no slide rated."
+        yield "This model has no positive class: no cell is called, and slides have no share."
     unmatched = record.counts.unmatched if record.counts else 0
     if unmatched:
-        yield f"In the slide (unmatched): {plural(unmatched, 'cell')} whose name fits no slide."
+        yield (
+            f"{plural(unmatched, 'cell')} {_is(unmatched)} in the slide (unmatched): the slide "
+            "rule finds no slide in the name."
+        )
 
 
 def _picture_warnings(record: RunRecord, pictures: PictureCounts) -> Iterator[str]:
     """Yield why cells are shown without a picture."""
     if pictures.folder_gone:
         yield (
-            f"The folder of cells, {record.source.location}, is not there (any more): "
-            "cells are listed without pictures. If it was moved, pass --source."
+            f"The folder of cells, {record.source.location}, cannot be found: cells are listed "
+            "without pictures. If the folder was moved, pass --source."
         )
         return
     for number, what in (
         (pictures.changed, "because the file is not the one that was screened"),
         (pictures.gone, "because the file cannot be read any more"),
-        (pictures.undecodable, "because the file does not decode here"),
+        (pictures.undecodable, "because the file cannot be decoded here"),
         (pictures.left_out, "to keep this report small"),
     ):
         if number:
-            yield f"Shown without a picture, {what}: {plural(number, 'cell')}."
+            yield f"{plural(number, 'cell')} {_is(number)} shown without a picture {what}."
 
 
 def gallery_words(fields: Fields) -> list[dict[str, str]]:
@@ -131,7 +157,7 @@ def gallery_words(fields: Fields) -> list[dict[str, str]]:
     near = (
         f"Probability of {named} nearest to the threshold, {fields.threshold:.3f}."
         if fields.threshold is not None
-        else "The two likeliest classes are nearly even."
+        else "The two likeliest classes are almost equally probable."
     )
     level = f" at p ≤ {fields.ood_level:g}"
     words = {
@@ -152,7 +178,7 @@ def cell_lines(
     options = cell.get("prediction_set")
     if options is not None and cell.get("abstained"):
         names = " or ".join(map(fields.words, options))
-        lines.append(f"open: {names}" if names else "open: fits no class")
+        lines.append(f"left open: {names}" if names else "left open: fits no class")
     p = cell.get("ood_p")
     if p is not None and p <= fields.ood_level:
         lines.append(f"out of distribution, {p_value(p)}")

@@ -192,7 +192,9 @@ def test_evidence_is_switched_for_one_cell_and_for_all(opened, report):
     expect(thumbs.first.locator("img")).to_have_attribute(
         "alt", "Cell a/8.png, probability of leukaemic blast (all) 0.400"
     )
-    assert page.get_by_text("outlines nothing and explains nothing").is_visible()
+    assert page.get_by_text(
+        "it is not an outline of the cell and does not explain why"
+    ).is_visible()
 
 
 def test_evidence_lies_on_the_picture_as_the_model_saw_it(opened, made, geometry):

@@ -32,7 +32,7 @@ def test_the_page_says_what_ran_and_what_came_out(reported, drawn_cells):
         "Called leukaemic blast (all)",
         "differs from training",
         "Take care.",
-        "Not scored, and so in no share: 1 cell.",
+        "1 cell could not be scored and is left out of every share.",
         "agrees with FP32 PyTorch on 8 of your cells",
         "40.0 end to end",
         (
@@ -89,8 +89,11 @@ def test_a_file_that_changed_is_not_shown_as_the_one_screened(
     assert "image" not in shown["a/3.png"]
     assert shown["a/3.png"]["why"] == "file changed since it was screened"
     assert shown["a/5.png"]["why"] == "file gone"
-    assert "because the file is not the one that was screened: 1 cell." in page
-    assert "because the file cannot be read any more: 1 cell." in page
+    assert (
+        "1 cell is shown without a picture because the file is not the one that was screened."
+        in page
+    )
+    assert "1 cell is shown without a picture because the file cannot be read any more." in page
 
 
 def test_without_the_folder_cells_are_listed_and_it_is_said_once(
@@ -102,7 +105,7 @@ def test_without_the_folder_cells_are_listed_and_it_is_said_once(
     page = reported(drawn_cells)
 
     assert {each["why"] for each in data(page)["cells"]} == {"file gone"}
-    assert page.count("is not there (any more)") == 1
+    assert page.count("cannot be found") == 1
 
 
 def test_a_folder_that_moved_may_be_named(reported, drawn_cells, data, tmp_path):
@@ -136,7 +139,10 @@ def test_pictures_stop_where_the_file_would_grow_too_large(
     assert done.size < whole.size
     assert [each for each in shown if "image" in each] == shown[: done.pictures.drawn]
     assert 4 <= done.pictures.drawn <= 6
-    assert f"to keep this report small: {done.pictures.left_out} cells." in page
+    assert (
+        f"{done.pictures.left_out} cells are shown without a picture to keep this report small."
+        in page
+    )
 
 
 def test_the_same_results_give_the_same_bytes(drawn_cells, tmp_path):
@@ -219,11 +225,35 @@ def test_slides_of_people_trained_on_are_marked_and_left_out(reported, drawn_cel
 
     page = reported(drawn_cells, labels=str(tmp_path / "labels.csv"), trained_on=("h3",))
 
-    assert page.count('<span class="flag known">trained on</span>') == 1
+    assert page.count('<span class="flag limit">trained on</span>') == 1
     assert "1 slide is named like a person whom the model was trained on (h3)" in page
     assert "named like a person whom the model was trained on: if it is the same person" in page
     accuracy = re.search(r"Accuracy of the predicted class.*?</tr>", page, re.DOTALL)[0]
     assert re.findall(r"[\d.]+%", accuracy) == ["66.7%", "50.0%"]
+
+
+def test_too_few_cells_is_no_reason_to_look(drawn_cells, tmp_path):
+    """It limits the figures, as the page explains, and is not counted among slides to look at."""
+    out = make_results(
+        tmp_path / "out", drawn_cells, source=tmp_path / "cells", flags={"a": ["too_few_cells"]}
+    )
+
+    page = write_report(ReportOptions(results=out)).path.read_text()
+
+    assert '<span class="flag limit">too few cells</span>' in page
+    assert "0 to look at" in page
+    assert '<tr class="flagged">' not in page
+    assert "Fewer than 50 cells of the slide were scored" in page
+
+
+def test_classes_are_explained_at_the_top(reported, drawn_cells):
+    """In words, and as the tables name them."""
+    page = reported(drawn_cells)
+
+    assert (
+        "one of these classes: normal (hem) or leukaemic blast (all). "
+        "In the tables they are called hem and all."
+    ) in page
 
 
 def test_without_labels_there_is_no_word_of_accuracy(reported, drawn_cells):
@@ -307,7 +337,7 @@ def test_a_model_of_three_classes_without_a_positive_one(three_classes, tmp_path
 
     page = write_report(ReportOptions(results=tmp_path / "out")).path.read_text()
 
-    assert "no cell is called, no slide rated" in page
+    assert "no cell is called, and slides have no share" in page
     assert "Predicted classes" in page
     assert 'id="chart-shares"' not in page
     histogram = json.loads(re.search(r'id="data">(.*?)</script>', page)[1])["charts"]["histogram"]
