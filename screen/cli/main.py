@@ -45,7 +45,8 @@ def cli() -> None:
     help="The file to write.",
 )
 @click.option("--slides", is_flag=True, help="Slides instead of cells.")
-def export(results: Path, path: Path, *, slides: bool) -> int:
+@click.option("--force", is_flag=True, help="Replace a file that slidescreen did not write, too.")
+def export(results: Path, path: Path, *, slides: bool, force: bool) -> int:
     """
     Write the tables of RESULTS as CSV.
 
@@ -57,12 +58,36 @@ def export(results: Path, path: Path, *, slides: bool) -> int:
     from screen.results.csv_export import write_csv
     from screen.results.folder import ResultsFolder
 
-    rows = write_csv(results, path, slides=slides)
+    rows = write_csv(results, path, slides=slides, force=force)
     record = ResultsFolder(results).read_run()
     if record is None or record.state != "done":
         say("This run has not ended: these are the cells screened so far.")
     say(f"{counted(rows, 'row')} in {path}")
     return DONE
+
+
+@cli.command()
+@click.argument("results", type=click.Path(path_type=Path))
+def verify(results: Path) -> int:
+    """
+    Say whether every table of RESULTS is what was written, and holds the cells of the plan.
+
+    Exits 1 if one is not; the same slidescreen run again then screens the cells of a damaged part.
+
+    \b
+    Example:
+      slidescreen verify results
+    """
+    from screen.results.folder import ResultsFolder
+    from screen.results.verify import verify as looked_at
+
+    found = list(looked_at(ResultsFolder(results)))
+    faults = [each.fault for each in found if each.fault]
+    for fault in faults:
+        click.echo(printable(fault))
+    whole = len(found) - len(faults)
+    click.echo(f"{whole:,} of {counted(len(found), 'table')} whole")
+    return MENDABLE if faults else DONE
 
 
 @cli.command()

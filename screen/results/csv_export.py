@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -14,26 +15,36 @@ from engines.files import native_file, whole_file
 from screen.results.folder import ResultsFolder, open_results
 from screen.results.parts import whole_parts
 from screen.results.table_records import check_table
-from screen.results.tables import read_table, writing
+from screen.results.tables import read_table, reading, writing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["write_csv"]
 
+HEADERS = (b'"path","slide","status","error"', b'"slide","n_cells","n_ok"')
 
-def write_csv(results: Path, path: Path, *, slides: bool = False) -> int:
+
+def write_csv(results: Path, path: Path, *, slides: bool = False, force: bool = False) -> int:
     """
     Write the cells of a results folder, or its slides, as UTF-8 CSV with a header.
 
     Lists of names become one text with ``|`` between them; evidence maps are left out.
 
+    Args:
+        results: The results folder.
+        path: Where to; a CSV file that this function wrote is replaced.
+        slides: Slides instead of cells.
+        force: Whether to replace any other file, too.
+
     Returns:
         How many rows.
 
     Raises:
-        ResultsError: If there are no results, a table is damaged, or *path* cannot be written.
+        ResultsError: If there are no results, a table is damaged, *path* cannot be written, or is
+            somebody else's.
     """
+    _require_replaceable(path, force=force)
     data = _slides(ResultsFolder(results)) if slides else _cells(ResultsFolder(results))
     header = _flat(data.schema.empty_table()).schema
     rows = 0
@@ -47,6 +58,24 @@ def write_csv(results: Path, path: Path, *, slides: bool = False) -> int:
             writer.write_table(_flat(pa.Table.from_batches([batch])))
             rows += len(batch)
     return rows
+
+
+def _require_replaceable(path: Path, *, force: bool) -> None:
+    """Refuse to replace what is no CSV file of ours; a device or a folder, whatever is asked."""
+    if not os.path.lexists(path):
+        return
+    is_file = path.is_file() and not path.is_symlink()
+    if not (is_file and _is_export(path)) and not (force and (is_file or path.is_symlink())):
+        raise ResultsError(
+            f"{path} was not written by slidescreen export: it is left alone",
+            hint="name another file, or pass --force to replace a file",
+        )
+
+
+def _is_export(path: Path) -> bool:
+    """Whether a file begins as an export of cells or of slides does."""
+    with reading(path), path.open("rb") as file:
+        return file.read(len(max(HEADERS, key=len))).startswith(HEADERS)
 
 
 def _flat(table: pa.Table) -> pa.Table:
