@@ -44,7 +44,7 @@ def header_of(path: Path) -> list[str]:
         with path.open(encoding="utf-8-sig", newline="", errors="replace") as text:
             return next(reader(text), [])
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"cannot read {path}: {error}", hint=TABLE_HINT) from error
+        raise SourceError(f"cannot read the labels {path}: {error}", hint=TABLE_HINT) from error
 
 
 def read_columns(path: Path, needed: Sequence[str], known: Sequence[str] = ()) -> pa.Table:
@@ -77,7 +77,7 @@ def read_columns(path: Path, needed: Sequence[str], known: Sequence[str] = ()) -
         table = _arrow_table(path, list(columns.values()))
         values = [table[called].cast(pa.string()) for called in columns.values()]
     except (OSError, pa.ArrowException) as error:
-        raise SourceError(f"cannot read {path}: {error}", hint=TABLE_HINT) from error
+        raise SourceError(f"cannot read the labels {path}: {error}", hint=TABLE_HINT) from error
     return pa.table(values, names=list(columns))
 
 

@@ -347,7 +347,7 @@ def test_a_source_that_was_moved_goes_on(options, tmp_path):
     moved = changed(options, source=options.source.rename(tmp_path / "moved"))
 
     assert ran(moved) == expected
-    assert run_json(moved)["source"]["location"] == str(moved.source)
+    assert run_json(moved)["source"]["locations"] == [str(moved.source)]
 
 
 def test_a_source_that_is_not_there_any_more_costs_no_rows(options, tmp_path):
