@@ -13,7 +13,7 @@ from engines.models.serving_graph import serving_graph
 from engines.parity import DP_LIMIT
 from screen.engine_verify import cells_of
 
-pytestmark = pytest.mark.realcells
+pytestmark = [pytest.mark.realcells, pytest.mark.long]
 
 CELLS = 200
 MOST_KEPT = 3  # modules or stages: more, and it is no half engine any longer
