@@ -43,6 +43,7 @@ def default_plans(rtx):
     }
 
 
+@pytest.mark.long
 def test_the_shipped_model_is_half_where_it_should_be(default_plans):
     """All of B3's 130 convolutions are; input, normalisation, head and outputs are as promised."""
     bundle, types = ModelBundle.load(DEFAULT_BUNDLE), default_plans["fp16"].types
@@ -59,6 +60,7 @@ def test_the_shipped_model_is_half_where_it_should_be(default_plans):
     assert default_plans["fp32"].types.convolutions == {"fp32": 130}
 
 
+@pytest.mark.long
 def test_the_shipped_model_in_half_is_about_half_as_large(default_plans):
     """At most 0.6 of float32, at the default batch, too."""
     half, full = (len(default_plans[name].serialized) for name in ("fp16", "fp32"))
