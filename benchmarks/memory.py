@@ -26,7 +26,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from material import REPOSITORY, linked, parser, pictures
 from page import print_setting, print_table
@@ -73,6 +74,7 @@ class MadeUp:
 
     location = name = "made-up"
     locations = ()
+    carried = MappingProxyType[str, Any]({})
 
     def __init__(self, count: int) -> None:
         """Hold that many."""

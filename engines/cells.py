@@ -7,7 +7,7 @@ numbers of image quality.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -29,6 +30,7 @@ __all__ = [
     "Fault",
     "FaultStatus",
     "Read",
+    "RefusedCellError",
     "Scores",
     "Shard",
 ]
@@ -58,15 +60,43 @@ class CellRef:
 
 
 Read: TypeAlias = "Callable[[CellRef], bytes]"
-"""Returns a cell's encoded bytes, or raises OSError."""
+"""Returns a cell's encoded bytes, or raises OSError; RefusedCellError says which fault it is."""
+
+
+class RefusedCellError(OSError):
+    """
+    A cell that its source found, and found at fault.
+
+    Attributes:
+        status: What the cell becomes.
+        data: Its bytes; empty where they were not read.
+    """
+
+    def __init__(self, status: FaultStatus, reason: str, data: bytes = b"") -> None:
+        """Refuse a cell; *reason* is for its row."""
+        super().__init__(0, reason)
+        self.status: FaultStatus = status
+        self.data = data
+
+    def __reduce__(self) -> tuple[type, tuple[FaultStatus, str, bytes]]:
+        """Travel between processes."""
+        return type(self), (self.status, str(self.strerror), self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The unit of work, commit and resume: cells *refs*, number *index* of the plan."""
+    """
+    The unit of work, commit and resume.
+
+    Attributes:
+        index: Its number in the plan.
+        refs: Its cells.
+        carried: What the source says of them, a row each, for the results; None if nothing.
+    """
 
     index: int
     refs: tuple[CellRef, ...]
+    carried: pa.Table | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import xxhash
 
-from engines.cells import CellFacts, Fault
+from engines.cells import CellFacts, Fault, RefusedCellError
 from engines.decode.base import DecodeError
 from engines.decode.integrity import damage
 
@@ -40,11 +40,10 @@ def opened_cell(
     def fault(status: FaultStatus, reason: str) -> Fault:
         return Fault(ref, status, reason, facts)
 
-    try:
-        data = read(ref)
-    except OSError as error:
-        return fault("unreadable", error.strerror or str(error))
-    facts = CellFacts(content_hash=xxhash.xxh3_128_hexdigest(data))
+    data = _read(ref, read)
+    if isinstance(data, Fault):
+        return data
+    facts = _hashed(data)
     if not data:
         return fault("undecodable", "empty file")
     try:
@@ -57,6 +56,22 @@ def opened_cell(
     if reason := damage(data):
         return fault("undecodable", reason)
     return OpenedCell(ref, data, facts, encoded)
+
+
+def _read(ref: CellRef, read: Read) -> bytes | Fault:
+    """Read one cell."""
+    try:
+        return read(ref)
+    except RefusedCellError as refused:
+        facts = _hashed(refused.data) if refused.data else CellFacts()
+        return Fault(ref, refused.status, str(refused.strerror), facts)
+    except OSError as error:
+        return Fault(ref, "unreadable", error.strerror or str(error))
+
+
+def _hashed(data: bytes) -> CellFacts:
+    """Return what is known of a cell that was read."""
+    return CellFacts(content_hash=xxhash.xxh3_128_hexdigest(data))
 
 
 def decoded_cell(opened: OpenedCell) -> tuple[NDArray[np.uint8], CellFacts] | Fault:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import pyarrow as pa
 
     from engines.cells import CellRef
 
@@ -25,12 +27,16 @@ class Entry(NamedTuple):
             says it.
         size: Of its bytes; None where that is not known.
         modified: When it was last changed, in ns since 1970; None where that is not known.
+        slide: Its slide, where the source says so; empty where its path is to tell.
+        carried: What else the source says of it: a value for each of the source's ``carried``.
     """
 
     path: str
     locator: str = ""
     size: int | None = None
     modified: int | None = None
+    slide: str = ""
+    carried: tuple[Any, ...] = ()
 
 
 @dataclass(slots=True)
@@ -75,6 +81,9 @@ class Source(Protocol):
     """
     Names cells, and reads them later, in any order and from any thread or process.
 
+    A source can be pickled, and what comes of it reads the same cells in another process. What it
+    needs to read a cell is in the cell's locator (or path); files are opened when they are needed.
+
     Attributes:
         location: Where it is, for people.
         locations: What opens the same cells again: paths, bytes that are not UTF-8 escaped.
@@ -84,6 +93,11 @@ class Source(Protocol):
     location: str
     locations: tuple[str, ...]
     name: str
+
+    @property
+    def carried(self) -> Mapping[str, pa.DataType]:
+        """What it says of its cells that goes into the results: columns by name."""
+        ...
 
     def list(self) -> Listing:
         """
@@ -101,6 +115,7 @@ class Source(Protocol):
 
         Raises:
             OSError: If it cannot be read now.
+            RefusedCellError: If it is there, but must not be decoded (an OSError, too).
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
@@ -12,8 +13,10 @@ from engines.sources.names import escaped, is_image_name, unescaped
 from engines.sources.selection import EVERYTHING, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+
+    import pyarrow as pa
 
     from engines.cells import CellRef
 
@@ -29,6 +32,8 @@ class FolderSource:
     A cell is a file with an image extension whose name does not begin with a dot. Links to files
     are followed, links to folders are not; hidden folders are not entered.
     """
+
+    carried: Mapping[str, pa.DataType] = MappingProxyType({})
 
     def __init__(self, root: Path, selection: Selection = EVERYTHING) -> None:
         """Take what is wanted of what lies below *root*."""

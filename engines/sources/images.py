@@ -33,6 +33,8 @@ class ImagesSource:
     size, which will be unreadable: a run goes on though a file that it was given has vanished.
     """
 
+    carried = FolderSource.carried
+
     def __init__(
         self, folder: Path, names: Iterable[str], selection: Selection = EVERYTHING
     ) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.cells import CellRef
 from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Others
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from engines.sources.base import Source
 
@@ -40,6 +42,15 @@ class SeveralSources:
         self.locations = tuple(each for one in self._sources.values() for each in one.locations)
         self.name = ""  # no cell lies outside of a folder
 
+    @property
+    def carried(self) -> Mapping[str, pa.DataType]:
+        """What any of the sources says of its cells; as text where two differ in the type."""
+        columns: dict[str, pa.DataType] = {}
+        for source in self._sources.values():
+            for name, kind in source.carried.items():
+                columns[name] = kind if columns.get(name, kind) == kind else _text()
+        return columns
+
     def list(self) -> Listing:
         """List one source after the other."""
         others = Others()
@@ -67,10 +78,12 @@ class SeveralSources:
 
     def _entries(self, others: Others) -> Iterator[Entry]:
         """Yield the cells of every source."""
+        columns = self.carried
         for name, source in self._sources.items():
-            listing = source.list()
+            listing, own = source.list(), source.carried
             for entry in listing:
-                yield entry._replace(path=f"{name}/{entry.path}")
+                carried = _laid_out(entry.carried, own, columns) if columns else ()
+                yield entry._replace(path=f"{name}/{entry.path}", carried=carried)
             others.join(name, listing.others)
 
     def _free(self, name: str) -> str:
@@ -80,6 +93,24 @@ class SeveralSources:
             count += 1
             free = f"{name}-{count}"
         return free
+
+
+def _text() -> pa.DataType:
+    """Return Arrow's type of text."""
+    import pyarrow as pa
+
+    return pa.string()
+
+
+def _laid_out(
+    values: Sequence[Any], own: Mapping[str, pa.DataType], columns: Mapping[str, pa.DataType]
+) -> tuple[Any, ...]:
+    """Bring what a source says of a cell under the columns of all; None where it says nothing."""
+    said = dict(zip(own, values, strict=True))
+    return tuple(
+        str(said[name]) if said.get(name) is not None and kind != own[name] else said.get(name)
+        for name, kind in columns.items()
+    )
 
 
 def _refuse_repeats(sources: Sequence[Source]) -> None:

@@ -43,7 +43,11 @@ def shard_table(
         **_score_columns(scored, gathered, uncertainty, len(faults)),
     }
     schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)
-    return pa.table(columns, schema=schema).take(order)
+    table = pa.table(columns, schema=schema).take(order)
+    carried = shard.carried if shard.carried is not None else table.select([])
+    for name in carried.column_names:
+        table = table.append_column(name, carried[name])
+    return table
 
 
 def _schema_of(evidence_Nhw: NDArray[np.float32] | None, classes: Sequence[str]) -> pa.Schema:

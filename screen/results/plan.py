@@ -2,7 +2,8 @@
 Which cells, in which shards; written once, and from then on the only list of the source.
 
 ``plan.parquet`` has a row per cell: its path, slide and shard; its locator, where in the source its
-bytes are; and its size in bytes and time of last change (ns since 1970) when it was listed.
+bytes are; its size in bytes and time of last change (ns since 1970) when it was listed; and what
+the source says of it that goes into the results, such as a label.
 """
 
 from __future__ import annotations
@@ -99,13 +100,16 @@ class Plan:
     """
     The cells of a run, in the order of their source: a Parquet file, on disk or in memory.
 
+    Its first columns are those of SCHEMA, the others are the source's own.
+
     Rows are read when they are asked for, a group at a time, so that a plan of any length takes
     little memory: in memory, some 10 to 20 bytes a cell.
     """
 
     def __init__(self, file: pa.NativeFile, facts: PlanFacts) -> None:
-        """Read rows from *file*, whose columns are those of SCHEMA."""
+        """Read rows from *file*."""
         self._file = pq.ParquetFile(file, read_dictionary=["slide"])
+        self._schema = self._file.schema_arrow.remove_metadata()
         self.facts = facts
         groups = [self._file.metadata.row_group(i) for i in range(self._file.num_row_groups)]
         self._first_row = np.cumsum([0, *(group.num_rows for group in groups)])
@@ -114,6 +118,11 @@ class Plan:
     def __len__(self) -> int:
         """Count the cells."""
         return int(self._first_row[-1])
+
+    @property
+    def columns(self) -> list[str]:
+        """Name all columns."""
+        return list(self._schema.names)
 
     @property
     def shard_count(self) -> int:
@@ -132,7 +141,7 @@ class Plan:
             bounds = np.searchsorted(rows["shard"].to_numpy(), indices)
             for index, (start, stop) in zip(indices, itertools.pairwise(bounds), strict=False):
                 if index not in done:
-                    yield Shard(int(index), _refs(rows.slice(start, stop - start)))
+                    yield _shard(int(index), rows.slice(start, stop - start))
 
     def spread(self, count: int) -> Iterator[Shard]:
         """
@@ -142,13 +151,13 @@ class Plan:
         order is nearly even (three-distance theorem), and it resonates with no pattern of names.
         """
         for index, start in enumerate(range(0, len(self), count)):
-            yield Shard(index, _refs(self.take(np.sort(self._spread_rows(start, count)))))
+            yield _shard(index, self.take(np.sort(self._spread_rows(start, count))))
 
     def take(self, rows: NDArray[np.int64]) -> pa.Table:
         """Return some rows, in any order, each as often as it is asked for."""
         wanted, place = np.unique(rows, return_inverse=True)
         bounds = np.searchsorted(wanted, self._first_row)
-        found = [SCHEMA.empty_table()]
+        found = [self._schema.empty_table()]
         for group, (start, stop) in enumerate(itertools.pairwise(bounds)):
             if start < stop:
                 inside = pa.array(wanted[start:stop] - self._first_row[group])
@@ -186,7 +195,7 @@ class Plan:
 
     def write(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
         """Write plan.parquet, whole or not at all."""
-        schema = SCHEMA.with_metadata({**metadata, **self.facts.metadata})
+        schema = self._schema.with_metadata({**metadata, **self.facts.metadata})
         with (
             writing(path),
             whole_file(path) as scratch,
@@ -215,9 +224,9 @@ class Plan:
 class _Digest:
     """SHA-256 of a plan's rows, whatever groups they come in."""
 
-    def __init__(self) -> None:
-        """Begin with no row."""
-        self._columns = {name: hashlib.sha256() for name in SCHEMA.names}
+    def __init__(self, columns: Iterable[str]) -> None:
+        """Begin with no row of these columns."""
+        self._columns = {name: hashlib.sha256() for name in columns}
 
     def update(self, rows: pa.Table) -> None:
         """Add rows."""
@@ -232,11 +241,12 @@ class _Digest:
 
 
 def _bytes_of(column: pa.Array) -> Iterator[bytes]:
-    """Yield a column's numbers, -1 for none, or its texts, with the end of each marked."""
+    """Yield a column's whole numbers, -1 for none, or its values as text, each with its end."""
     if pa.types.is_integer(column.type):
         yield column.fill_null(-1).to_numpy().tobytes()
     else:
-        yield "\0".join([*column.to_pylist(), ""]).encode()
+        values = column.to_pylist()
+        yield "\0".join([*("" if each is None else str(each) for each in values), ""]).encode()
 
 
 def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
@@ -247,12 +257,14 @@ def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
         SourceError: If it holds no cell, or cannot be listed.
     """
     listing, slide_of = source.list(), rule.namer(source.name)
-    digest, unmatched, count = _Digest(), 0, 0
+    schema = pa.schema([*SCHEMA, *(pa.field(*column) for column in source.carried.items())])
+    digest, unmatched, count = _Digest(schema.names), 0, 0
     sink = pa.BufferOutputStream()
-    with _writer(sink, SCHEMA) as writer:
+    with _writer(sink, schema) as writer:
         group_cells = max(1, GROUP_CELLS // shard_cells) * shard_cells  # a group ends with a shard
         for entries in _chunks(listing, group_cells):
-            rows = _rows(entries, slide_of, count, shard_cells)
+            shards = np.arange(count, count + len(entries)) // shard_cells
+            rows = _rows(entries, slide_of, shards, schema)
             writer.write_table(rows)
             digest.update(rows)
             unmatched += pc.sum(pc.equal(rows["slide"], UNMATCHED)).as_py()
@@ -283,7 +295,7 @@ def read_plan(results: ResultsFolder) -> Plan:
     with reading(results.plan):
         file = native_file(results.plan)
         plan = Plan(file, PlanFacts.of(pq.read_metadata(file).metadata or {}))
-        digest = _Digest()
+        digest = _Digest(plan.columns)
         for rows in plan.groups():
             digest.update(rows)
     if digest.hexdigest() != plan.facts.digest:
@@ -297,15 +309,25 @@ def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _rows(
-    entries: Sequence[Entry], slide_of: Callable[[str], str], first: int, shard_cells: int
+    entries: Sequence[Entry],
+    slide_of: Callable[[str], str],
+    shards: NDArray[Any],
+    schema: pa.Schema,
 ) -> pa.Table:
-    """Lay out the rows of some cells, the first of which is number *first* of the plan."""
-    paths, locators, sizes, times = zip(*entries, strict=True)
-    shards = np.arange(first, first + len(entries)) // shard_cells
-    slides = pa.array(map(slide_of, paths), pa.string()).dictionary_encode()
-    columns = [paths, slides, shards.astype(np.int32), locators, sizes, times]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    """Lay out the rows of some cells of these *shards*."""
+    paths, locators, sizes, times, said, carried = zip(*entries, strict=True)
+    slides = [own or slide_of(path) for own, path in zip(said, paths, strict=True)]
+    dictionary = pa.array(slides, pa.string()).dictionary_encode()
+    columns = [paths, dictionary, shards.astype(np.int32), locators, sizes, times]
+    columns += zip(*carried, strict=True) if len(schema) > len(SCHEMA) else ()
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _shard(index: int, rows: pa.Table) -> Shard:
+    """Return some rows as a shard."""
+    carried = rows.select(range(len(SCHEMA), rows.num_columns))
+    return Shard(index, _refs(rows), carried if carried.num_columns else None)
 
 
 def _refs(rows: pa.Table) -> tuple[CellRef, ...]:

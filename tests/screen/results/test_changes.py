@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -23,6 +24,7 @@ class Names:
     """A source of nothing but names, in the order given."""
 
     location = name = "names"
+    carried = MappingProxyType({})
 
     def __init__(self, names):
         """Hold *names*, each with a size."""
