@@ -39,6 +39,7 @@ def installed(bundle, precision):
         Runtime=Runtime,
         ILogger=Logger,
         DynamicShapesKernelSpecializationStrategy=SimpleNamespace(EAGER="eager"),
+        ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="ours"),
     )
     variant = next(variant for variant in VARIANTS if variant.name == "tensorrt-rtx")
     return Installed(variant, Hashable(trt), "1.2.3")
@@ -74,6 +75,8 @@ class Engine:
     def create_execution_context(self, config):
         """Give a context of its own; refuse kernels that would change behind one's back."""
         assert config.dynamic_shapes_kernel_specialization_strategy == "eager"
+        assert config.allocation == "ours"
+        config.cache.compiled()
         return Context(self.graph)
 
     num_io_tensors = 1 + len(TYPES)
@@ -91,6 +94,49 @@ class Config:
     """Settings of a context."""
 
     dynamic_shapes_kernel_specialization_strategy = "lazy"
+    allocation = "static"
+    cache = None
+
+    def set_execution_context_allocation_strategy(self, strategy):
+        """Take it."""
+        self.allocation = strategy
+
+    def create_runtime_cache(self):
+        """Give an empty cache."""
+        return Cache()
+
+    def set_runtime_cache(self, cache):
+        """Take it."""
+        self.cache = cache
+        return True
+
+
+class Cache:
+    """Compiled kernels: of one kind only, and only of this GPU."""
+
+    KERNELS = b"kernels of this GPU"
+    count = 0  # how often any cache has compiled
+
+    def __init__(self):
+        """Hold nothing."""
+        self.content = b""
+
+    def deserialize(self, blob):
+        """Take what is of this GPU."""
+        if blob != self.KERNELS:
+            return False
+        self.content = blob
+        return True
+
+    def serialize(self):
+        """Give what there is."""
+        return self.content
+
+    def compiled(self):
+        """Compile, unless that has been done."""
+        if not self.content:
+            Cache.count += 1
+            self.content = self.KERNELS
 
 
 class Context:
@@ -101,6 +147,22 @@ class Context:
         self.graph = graph
         self.addresses = {}
         self.shape = None
+        self.memory = None
+
+    def update_device_memory_size_for_shapes(self):
+        """Say how much it needs, which depends on the shape."""
+        return int(np.prod(self.shape))
+
+    def set_device_memory(self, address, size):
+        """Take memory, enough of it."""
+        assert size >= int(np.prod(self.shape))
+        self.memory = address
+
+    def is_stream_capturable(self, handle):  # noqa: ARG002  as TensorRT calls it
+        """Say that it is."""
+        return self.capturable
+
+    capturable = True
 
     def set_input_shape(self, name, shape):
         """Take the shape."""
@@ -120,6 +182,7 @@ class Context:
 
     def execute_async_v3(self, handle):
         """Run at once; refuse any stream but none."""
+        assert self.memory
         size = int(np.prod(self.shape))
         raw = (ctypes.c_uint8 * size).from_address(self.addresses["pixels"])
         pixels = torch.frombuffer(raw, dtype=torch.uint8).view(self.shape)

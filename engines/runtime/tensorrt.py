@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from engines.runtime.gpu_slots import Bound, DeviceRuntime
 from engines.tensorrt.engine_cache import EngineOptions, discard, engine_for
 from engines.tensorrt.inspector import loaded_plan
 from engines.tensorrt.logger import errors_of
+from engines.tensorrt.runtime_cache import RuntimeCache, runtime_cache_path
 from engines.tensorrt.versions import open_variant
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ __all__ = ["TensorRTRuntime", "open_cached", "open_engine", "open_tensorrt", "op
 
 INPUT = "pixels"
 TYPES = {"FLOAT": torch.float32, "HALF": torch.float16}
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +57,32 @@ class TensorRTRuntime(DeviceRuntime):
     """
     A Runtime (see ``engines.runtime.base``) that runs a plan.
 
-    Each slot has an execution context, and so activations, of its own.
+    Each slot has an execution context, and so activations, of its own; kernels that are compiled
+    on the device are shared by all slots, and kept for the next start.
     """
 
     def __init__(self, bundle: ModelBundle, options: RuntimeOptions, loaded: LoadedEngine) -> None:
         """Tie a context to each slot."""
         self._plan = loaded.plan
         self._installed = loaded.installed
+        self._kernels_path = runtime_cache_path(loaded.engine.path)
+        self._kernels: RuntimeCache | None = None
         self.name = loaded.installed.variant.name
         version = f"{self.name} {loaded.installed.version}"
         self.version = with_exceptions(version, loaded.engine.record["keep_fp32"])
         super().__init__(bundle, options, self._bound)
+        if self._kernels is not None:
+            with errors_of(self._installed):
+                self._kernels.save()
 
     def _bound(self, pixels: torch.Tensor, stream: Stream) -> Bound:
-        """Give a context its addresses."""
+        """Give a context its memory and its addresses."""
         with errors_of(self._installed):
-            config = _runtime_config(self._installed, self._plan)
+            config = self._runtime_config()
             context = _context(self._plan, config)
             _check(context is not None, "no execution context came out")
             _check(context.set_input_shape(INPUT, tuple(pixels.shape)), "the batch does not fit")
+            memory = None if config is None else _memory(context, stream)
             names = _output_names(self._plan)
             outputs = tuple(_output(self._plan, context, name, stream) for name in names)
             addresses = zip((INPUT, *names), (pixels, *outputs), strict=True)
@@ -82,9 +93,28 @@ class TensorRTRuntime(DeviceRuntime):
             with errors_of(self._installed):
                 _check(context.execute_async_v3(stream.handle), "the plan did not run")
 
-        return Bound(
-            work, outputs, capturable=_capturable(context, stream), keeps=(context, config)
-        )
+        keeps = (context, config, memory, self._kernels)
+        return Bound(work, outputs, capturable=_capturable(context, stream), keeps=keeps)
+
+    def _runtime_config(self) -> Any:
+        """
+        Return settings of a context where kernels are compiled on the device, otherwise None.
+
+        Kernels never change: TensorRT-RTX would compile them for the shape at hand behind one's
+        back, by default: other kernels at first, and so other last bits. All slots have one cache
+        of kernels. A context's memory is ours, since the plan is built to require it.
+        """
+        if not self._installed.variant.compiles_on_device:
+            return None
+        trt, config = self._installed.trt, self._plan.create_runtime_config()
+        eager = trt.DynamicShapesKernelSpecializationStrategy.EAGER
+        config.dynamic_shapes_kernel_specialization_strategy = eager
+        ours = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        config.set_execution_context_allocation_strategy(ours)
+        if self._kernels is None:
+            self._kernels = RuntimeCache(self._kernels_path, config)
+        self._kernels.attach(config)
+        return config
 
 
 def open_cached(
@@ -136,26 +166,19 @@ def _loaded(engine: Engine, installed: Installed) -> LoadedEngine:
     return LoadedEngine(installed, engine, plan)
 
 
-def _runtime_config(installed: Installed, plan: Any) -> Any:
-    """
-    Say that kernels never change, where they could; None where they cannot.
-
-    TensorRT-RTX compiles them for the shape at hand, by default behind one's back: other kernels
-    at first, and so other last bits.
-    """
-    strategies = getattr(installed.trt, "DynamicShapesKernelSpecializationStrategy", None)
-    if strategies is None:
-        return None
-    config = plan.create_runtime_config()
-    config.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
-    return config
-
-
 def _context(plan: Any, config: Any) -> Any:
     """Make an execution context; *config* has to live as long."""
     if config is None:
         return plan.create_execution_context()
     return plan.create_execution_context(config)
+
+
+def _memory(context: Any, stream: Stream) -> torch.Tensor:
+    """Give a context, whose shape is set, memory for its activations; it has to live as long."""
+    size = max(1, int(context.update_device_memory_size_for_shapes()))
+    memory = torch.empty(size, dtype=torch.uint8, device=stream.device)  # aligned to 512 bytes
+    context.set_device_memory(memory.data_ptr(), size)
+    return memory
 
 
 def _output_names(plan: Any) -> tuple[str, ...]:
@@ -164,16 +187,26 @@ def _output_names(plan: Any) -> tuple[str, ...]:
     return tuple(name for name in OUTPUTS if name in there)
 
 
-def _output(engine: Any, context: Any, name: str, stream: Stream) -> torch.Tensor:
+def _output(plan: Any, context: Any, name: str, stream: Stream) -> torch.Tensor:
     """Make room for an output."""
     shape = tuple(context.get_tensor_shape(name))
-    return torch.empty(shape, dtype=TYPES[engine.get_tensor_dtype(name).name], device=stream.device)
+    return torch.empty(shape, dtype=TYPES[plan.get_tensor_dtype(name).name], device=stream.device)
 
 
 def _capturable(context: Any, stream: Stream) -> bool:
-    """Tell whether the plan can be captured as a CUDA graph; TensorRT 10 cannot say, and can."""
+    """
+    Tell whether the plan can be captured as a CUDA graph, and log it where it cannot.
+
+    Only TensorRT-RTX can say; plans of the others can.
+    """
     ask = getattr(context, "is_stream_capturable", None)
-    return ask is None or bool(ask(stream.handle))
+    if ask is None or ask(stream.handle):
+        return True
+    log.warning(
+        "this plan cannot be captured as a CUDA graph: its kernels are launched one by one, "
+        "which is slower"
+    )
+    return False
 
 
 def _check(holds: object, otherwise: str) -> None:

@@ -37,7 +37,7 @@ __all__ = [
     "parsed_types",
 ]
 
-RECIPE = 2  # part of an engine's key: raise it when the settings below change
+RECIPE = 3  # part of an engine's key: raise it when the settings below change
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 
 log = logging.getLogger(__name__)
@@ -237,6 +237,8 @@ def _config(installed: Installed, builder: Any, options: BuildOptions) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa: not what fp32 promises
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if installed.variant.compiles_on_device:
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # or nothing can be captured
     if installed.variant.targets:
         _set_targets(trt, config, options.targets)
     return config

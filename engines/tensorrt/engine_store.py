@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from engines.errors import BackendMissingError, EngineBuildError
 from engines.files import cache_folder, sha256_of_file, whole_file
+from engines.tensorrt.runtime_cache import runtime_cache_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -225,6 +226,7 @@ def find_engine(prefix: str) -> Engine:
 
 
 def remove_engine(engine: Engine) -> None:
-    """Delete the record, then the plan."""
+    """Delete the record, then the plan and what was compiled from it."""
     engine.path.with_suffix(".json").unlink(missing_ok=True)
     engine.path.unlink(missing_ok=True)
+    runtime_cache_path(engine.path).unlink(missing_ok=True)

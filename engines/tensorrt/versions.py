@@ -39,8 +39,10 @@ class Variant:
         typing_flag: Whether a strongly typed network has to be asked for.
         timing_cache: Whether timings are worth keeping.
         targets: The GPUs it builds for with no GPU at hand, as ``sm_86``; none if it cannot.
-        compiles_on_device: Whether kernels are chosen when a plan is loaded: there is nothing to
-            inspect before, and the parsed network's types have to do.
+        compiles_on_device: Whether kernels are compiled when a plan is opened. There is nothing to
+            inspect before, so the parsed network's types have to do; the kernels are kept in a
+            cache; and plans are built so that all memory is ours, or none could be captured as a
+            CUDA graph.
     """
 
     name: str

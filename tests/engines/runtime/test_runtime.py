@@ -13,6 +13,7 @@ import fake_tensorrt
 import numpy as np
 import pytest
 import torch
+from logs import logged
 
 from engines.backends import open_runtime, precision_candidates, runtime_candidates
 from engines.cells import Batch, CellFacts, CellRef, Fault, Shard
@@ -410,6 +411,82 @@ def test_a_captured_plan_keeps_its_context_and_settings(bundle, tmp_path, monkey
 
     assert len(made) == 2 * len(runtime.slots)
     assert all(each() is not None for each in made)
+
+
+@pytest.fixture
+def compilations(monkeypatch):
+    """Count how often the fake compiles kernels."""
+    monkeypatch.setattr(fake_tensorrt.Cache, "count", 0)
+    return lambda: fake_tensorrt.Cache.count
+
+
+def test_kernels_are_compiled_once_for_all_slots_and_starts(bundle, tmp_path, compilations):
+    """One cache serves every slot, and lies beside the plan for the next start."""
+    for _ in range(2):
+        on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+
+    assert compilations() == 1
+    assert (tmp_path / "engine.kernels").read_bytes().endswith(fake_tensorrt.Cache.KERNELS)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda content: content[:-1], "damaged"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "damaged"),
+        (lambda _: b"", "damaged"),
+        (lambda _: hashlib.sha256(b"other").digest() + b"other", "another GPU"),
+    ],
+    ids=["cut", "flipped", "empty", "of another GPU"],
+)
+def test_kernels_that_do_not_fit_are_compiled_anew(bundle, tmp_path, compilations, damage, said):
+    """They are never run, and the run goes on."""
+    on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+    kept = tmp_path / "engine.kernels"
+    whole = kept.read_bytes()
+    kept.write_bytes(damage(whole))
+
+    with logged() as lines:
+        on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+
+    assert compilations() == 2
+    assert any(said in line for line in lines)
+    assert kept.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_costs_no_run(bundle, tmp_path, monkeypatch):
+    """Kernels are compiled at every start then, and a line says so."""
+
+    def full(path):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("engines.tensorrt.runtime_cache.whole_file", full)
+    with logged() as lines:
+        runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+
+    assert any("No space left on device" in line for line in lines)
+    assert len(list(runtime.stream([batch_of(noise(2))]))) == 1
+
+
+def test_a_plan_that_cannot_be_captured_runs_and_says_so(bundle, tmp_path, monkeypatch):
+    """Its kernels are launched one by one."""
+    monkeypatch.setattr(fake_tensorrt.Context, "capturable", False)
+    monkeypatch.setattr(gpu_slots, "open_stream", lambda _: RefusingStream())
+
+    with logged() as lines:
+        runtime = on_fake_tensorrt(bundle, RuntimeOptions(batch=BATCH), tmp_path)
+
+    (scores,) = runtime.stream([batch_of(noise(2))])
+    assert len(scores.logits) == 2
+    assert any("cannot be captured as a CUDA graph" in line for line in lines)
+
+
+class RefusingStream(HostStream):
+    """May not capture."""
+
+    def captured(self, work):  # noqa: ARG002  as others are called
+        """Fail the test."""
+        raise AssertionError("captured")
 
 
 def test_memory_that_runs_out_is_an_error_with_a_way_out(bundle, monkeypatch):
