@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
+from types import MappingProxyType
 
 import numpy as np
 import pyarrow.dataset as ds
@@ -60,6 +61,7 @@ class Names:
     """A source of nothing but names."""
 
     location, name = "/names", "names"
+    carried = MappingProxyType({})
 
     def __init__(self, paths):
         """Hold *paths*."""
