@@ -35,7 +35,7 @@ GROUPS = {  # heading of docs/troubleshooting.md -> the modules whose errors it 
     "TensorRT engines": ("engines/tensorrt/", "screen/engine_verify"),
     "Model bundles": ("engines/models/", "engines/mixed_precision/", "engines/uncertainty/"),
     "Starting a run and going on with one": ("screen/runners/", "screen/options", "screen/cli/"),
-    "Results": ("screen/results/", "screen/summary/"),
+    "Results": ("screen/results/", "screen/summary/", "screen/export/"),
     "The report": ("screen/report/",),
     "Training data": ("train/data/",),
     "Training": ("train/",),

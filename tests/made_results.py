@@ -107,7 +107,7 @@ TRUST = ("prediction_set", "abstained", "ood_score", "ood_p", "stain_shift")
 
 
 def make_results(
-    out, cells, *, source, part_cells=7, trust=True, trained_on=(), flags=None, **model
+    out, cells, *, source, part_cells=7, trust=True, trained_on=(), flags=None, extra=(), **model
 ):
     """
     Write run.json, parts, slides and duplicates.
@@ -119,13 +119,14 @@ def make_results(
         part_cells: Rows per part.
         trust: Whether the bundle had trust data.
         flags: Codes by slide, in place of those that follow from the cells.
+        extra: Further columns of cells, as fields of a schema.
         trained_on: Slides named like people whom the model was trained on.
         model: How crops became input, which part of them, and where evidence looks (``record``).
     """
     results = ResultsFolder(out)
     results.cells.mkdir(parents=True)
     mark = fingerprint(source)
-    table = pa.Table.from_pylist(cells, SCHEMA)
+    table = pa.Table.from_pylist(cells, pa.schema([*SCHEMA, *extra]))
     for name in () if trust else TRUST:
         where = table.schema.get_field_index(name)
         nothing = pa.nulls(len(table), SCHEMA.field(name).type)

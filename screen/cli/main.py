@@ -10,6 +10,7 @@ import click
 from engines.command import DONE, MENDABLE, run_command, say
 from engines.sources.names import counted, printable
 from screen.cli.engine import engine
+from screen.cli.export import export
 from screen.cli.report import report
 from screen.cli.run import run
 
@@ -33,37 +34,6 @@ def cli() -> None:
     Example:
       slidescreen run cells --out results
     """
-
-
-@cli.command()
-@click.argument("results", type=click.Path(path_type=Path))
-@click.option(
-    "--csv",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The file to write.",
-)
-@click.option("--slides", is_flag=True, help="Slides instead of cells.")
-@click.option("--force", is_flag=True, help="Replace a file that slidescreen did not write, too.")
-def export(results: Path, path: Path, *, slides: bool, force: bool) -> int:
-    """
-    Write the tables of RESULTS as CSV.
-
-    \b
-    Example:
-      slidescreen export results --csv cells.csv
-      slidescreen export results --csv slides.csv --slides
-    """
-    from screen.results.csv_export import write_csv
-    from screen.results.folder import ResultsFolder
-
-    rows = write_csv(results, path, slides=slides, force=force)
-    record = ResultsFolder(results).read_run()
-    if record is None or record.state != "done":
-        say("This run has not ended: these are the cells screened so far.")
-    say(f"{counted(rows, 'row')} in {path}")
-    return DONE
 
 
 @cli.command()
@@ -119,4 +89,5 @@ def doctor() -> int:
 
 cli.add_command(run)
 cli.add_command(engine)
+cli.add_command(export)
 cli.add_command(report)

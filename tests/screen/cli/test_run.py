@@ -171,7 +171,7 @@ def test_cells_and_slides_are_exported_as_csv(run, monkeypatch, capsys, tmp_path
     for name, options, count in (("cells", (), 11), ("slides", ("--slides",), 2)):
         path = tmp_path / f"{name}.csv"
         status, _, err = ran(
-            monkeypatch, capsys, "export", tmp_path / "results", "--csv", path, *options
+            monkeypatch, capsys, "export", tmp_path / "results", "--out", path, *options
         )
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -183,7 +183,7 @@ def test_cells_and_slides_are_exported_as_csv(run, monkeypatch, capsys, tmp_path
 
 def test_exporting_nothing_is_a_mendable_error(monkeypatch, capsys, tmp_path):
     """The hint says what a results folder is."""
-    status, _, err = ran(monkeypatch, capsys, "export", tmp_path, "--csv", tmp_path / "x.csv")
+    status, _, err = ran(monkeypatch, capsys, "export", tmp_path, "--out", tmp_path / "x.csv")
 
     assert status == 1
     assert "holds no results" in err

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from made_results import cell, fingerprint, make_results
 
 from engines.errors import ResultsError
-from screen.results.csv_export import write_csv
+from screen.export.formats import ExportOptions
+from screen.export.write import write_export
 from screen.results.discard import discardable
 from screen.results.folder import ResultsFolder, open_results
 from screen.results.parts import committed_parts, whole_parts
@@ -115,7 +116,7 @@ def test_what_is_not_whole_is_screened_again_and_never_read(results, damage, cap
         whole_parts(results, MARK.digest)
     assert "run the same command again" in caught.value.hint
     with pytest.raises(ResultsError):
-        write_csv(results.path, results.path / "cells.csv")
+        write_export(results.path, results.path / "cells.csv", ExportOptions(to="csv"))
 
 
 def test_damaged_slides_are_not_exported(results):
@@ -123,7 +124,9 @@ def test_damaged_slides_are_not_exported(results):
     results.slides.write_bytes(results.slides.read_bytes()[:-1])
 
     with pytest.raises(ResultsError, match=r"slides\.parquet is damaged"):
-        write_csv(results.path, results.path / "slides.csv", slides=True)
+        write_export(
+            results.path, results.path / "slides.csv", ExportOptions(to="csv", slides=True)
+        )
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -8,7 +8,13 @@ import pytest
 from made_results import cell, make_results
 
 from engines.errors import ResultsError
-from screen.results.csv_export import write_csv
+from screen.export.formats import ExportOptions
+from screen.export.write import write_export
+
+
+def write_csv(results, path, **options):
+    """Export to CSV; return how many rows."""
+    return write_export(results, path, ExportOptions(to="csv", **options)).rows
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +49,14 @@ def test_a_file_of_somebody_else_needs_force(results, tmp_path, text):
 
 
 def test_a_table_of_the_results_is_left_alone(results):
-    """plan.parquet and run.json are no CSV files."""
-    before = (results / "run.json").read_bytes()
+    """It is of slidescreen, but no export."""
+    for name, to in (("run.json", "fiftyone"), ("slides.parquet", "parquet")):
+        before = (results / name).read_bytes()
 
-    with pytest.raises(ResultsError, match="left alone"):
-        write_csv(results, results / "run.json")
+        with pytest.raises(ResultsError, match="left alone"):
+            write_export(results, results / name, ExportOptions(to=to))
 
-    assert (results / "run.json").read_bytes() == before
+        assert (results / name).read_bytes() == before
 
 
 def test_a_link_is_not_followed(results, tmp_path):
@@ -69,7 +76,7 @@ def test_a_link_is_not_followed(results, tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="no pipes with names")
 def test_a_pipe_is_left_alone_whatever_is_asked(results, tmp_path):
     """Nor is a device replaced by a file."""
-    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.csv")
 
     with pytest.raises(ResultsError, match="left alone"):
-        write_csv(results, tmp_path / "pipe", force=True)
+        write_csv(results, tmp_path / "pipe.csv", force=True)
