@@ -297,6 +297,7 @@ def fingerprint() -> Fingerprint:
         decoder="pillow",
         decode_on="cpu",
         max_pixels=10**6,
+        limits="none",
         runtime="torch",
         precision="fp32",
         batch=1,

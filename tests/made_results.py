@@ -162,6 +162,7 @@ def fingerprint(source):
         decoder="pillow",
         decode_on="cpu",
         max_pixels=10**6,
+        limits="none",
         runtime="torch",
         precision="fp32",
         batch=4,

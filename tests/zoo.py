@@ -126,6 +126,12 @@ def bad():
         "digits.pgm": b"P5\n2 2\n" + b"9" * 5000 + b"\n1234",
         "32bit.tif": _tiff(deep, photometric="minisblack"),
         "float.tif": _tiff(deep.astype(np.float32), photometric="minisblack"),
+        "stated.png": stated_png(),
+        "stated.webp": stated_webp(),
+        "scans.jpg": scans(good()["progressive.jpg"], 100),
+        "tiles.tif": tiled_tiff((5_000_000, 4), 16),
+        "wide-tiles.tif": tiled_tiff((500, 500), 8192),
+        "tiles.jp2": _tiny_tiles(good()["plain.jp2"]),
         "maximum100.pgm": b"P5\n2 2\n100\n" + bytes([0, 50, 75, 100]),
     }
 
@@ -149,6 +155,43 @@ def _tileless(jp2):
     data = bytearray(jp2)
     size = data.index(b"\xff\x51")
     data[size + 22 : size + 26] = bytes(4)
+    return bytes(data)
+
+
+def stated_png():
+    """Return 41 bytes of which the last eight state a chunk of four gigabytes."""
+    return good()["rgb.png"][:33] + struct.pack(">I4s", 2**32 - 1, b"eXIf")
+
+
+def stated_webp():
+    """Return the beginning of a WebP whose Exif chunk states four gigabytes."""
+    canvas = b"VP8X" + struct.pack("<IB9x", 10, 8)
+    body = b"WEBP" + canvas + b"EXIF" + struct.pack("<I", 2**32 - 2)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def scans(progressive, count):
+    """Repeat the last scan of a progressive JPEG *count* times."""
+    last = progressive.rindex(b"\xff\xda")
+    return progressive[:-2] + progressive[last:-2] * count + progressive[-2:]
+
+
+def tiled_tiff(size, tile):
+    """Return a small grey TIFF that states (height, width) in deflated tiles of *tile* squared."""
+    height, width = size
+    body = zlib.compress(bytes(tile * tile))
+    tags = [(256, width), (257, height), (258, 8), (259, 8), (262, 1), (277, 1)]
+    tags += [(322, tile), (323, tile), (324, 8 + 2 + 12 * 10 + 4), (325, len(body))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4) + body
+
+
+def _tiny_tiles(jp2):
+    """Claim tiles of one pixel in a JPEG 2000 of four megapixels."""
+    data = bytearray(jp2)
+    size = data.index(b"\xff\x51")
+    data[size + 6 : size + 14] = struct.pack(">II", 2000, 2000)
+    data[size + 22 : size + 30] = struct.pack(">II", 1, 1)
     return bytes(data)
 
 

@@ -9,13 +9,15 @@ import xxhash
 
 from engines.cells import CellFacts, Fault, RefusedCellError
 from engines.decode.base import DecodeError
+from engines.decode.header_limits import overclaim, webp_size
 from engines.decode.integrity import damage
+from engines.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from engines.cells import CellRef, FaultStatus, Read
+    from engines.cells import CellRef, Read
     from engines.decode.base import Encoded, HeaderReader
 
 __all__ = ["OpenedCell", "decoded_cell", "opened_cell"]
@@ -34,39 +36,41 @@ class OpenedCell:
 def opened_cell(
     ref: CellRef, codec: HeaderReader, read: Read, max_pixels: int
 ) -> OpenedCell | Fault:
-    """Read and check one cell; nothing is decoded yet."""
-    facts = CellFacts()
+    """
+    Read and check one cell; nothing is decoded yet.
 
-    def fault(status: FaultStatus, reason: str) -> Fault:
-        return Fault(ref, status, reason, facts)
-
+    Whatever a file makes the checks raise is the fault of this cell alone. What *read* raises
+    besides OSError is a bug of the source, and goes on.
+    """
     data = _read(ref, read)
     if isinstance(data, Fault):
         return data
     facts = _hashed(data)
-    if not data:
-        return fault("undecodable", "empty file")
     try:
-        encoded = codec.open(data)
-    except DecodeError as error:
-        return fault("undecodable", str(error))
-    facts = replace(facts, width=encoded.width, height=encoded.height)
-    if encoded.width * encoded.height > max_pixels:
-        return fault("oversized", f"{encoded.width} x {encoded.height} pixels")
-    if reason := damage(data):
-        return fault("undecodable", reason)
+        _require(overclaim(data) if data else "empty file")
+        height, width = webp_size(data) or (0, 0)
+        if height * width <= max_pixels:
+            encoded = codec.open(data)
+            height, width = encoded.height, encoded.width
+        facts = replace(facts, width=width, height=height)
+        if height * width > max_pixels:
+            return Fault(ref, "oversized", f"{width} x {height} pixels", facts)
+        _require(damage(data))
+    except Exception as error:
+        return _fault(ref, facts, error)
     return OpenedCell(ref, data, facts, encoded)
 
 
 def _read(ref: CellRef, read: Read) -> bytes | Fault:
     """Read one cell."""
     try:
-        return read(ref)
+        data = read(ref)
     except RefusedCellError as refused:
         facts = _hashed(refused.data) if refused.data else CellFacts()
         return Fault(ref, refused.status, str(refused.strerror), facts)
     except OSError as error:
         return Fault(ref, "unreadable", error.strerror or str(error))
+    return data if isinstance(data, bytes) else Fault(ref, "unreadable", "it reads as nothing")
 
 
 def _hashed(data: bytes) -> CellFacts:
@@ -75,9 +79,23 @@ def _hashed(data: bytes) -> CellFacts:
 
 
 def decoded_cell(opened: OpenedCell) -> tuple[NDArray[np.uint8], CellFacts] | Fault:
-    """Decode a cell into host memory."""
+    """Decode a cell into host memory; whatever that raises is the fault of this cell alone."""
     try:
         pixels, name = opened.encoded.decode()
-    except DecodeError as error:
-        return Fault(opened.ref, "undecodable", str(error), opened.facts)
+    except Exception as error:
+        return _fault(opened.ref, opened.facts, error)
     return pixels, replace(opened.facts, codec=name)
+
+
+def _require(reason: str | None) -> None:
+    """Raise DecodeError if there is a reason to."""
+    if reason:
+        raise DecodeError(reason)
+
+
+def _fault(ref: CellRef, facts: CellFacts, error: Exception) -> Fault:
+    """Turn what a cell raised into its fault; what is no cell's fault is raised again."""
+    if isinstance(error, MemoryError | UserError):
+        raise error
+    reason = str(error) if isinstance(error, DecodeError) else f"{type(error).__name__}: {error}"
+    return Fault(ref, "undecodable", reason, facts)

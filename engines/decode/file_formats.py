@@ -10,12 +10,13 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from engines.decode.header_limits import PNG_SIGNATURE
+
 __all__ = ["BmpBody", "plain_bmp", "plain_jpeg_size", "plain_png_size"]
 
 BMP_HEADER = struct.Struct("<2s8xIIiiHHI")
 FILE_HEADER = 14  # bytes
 PNG_HEADER = struct.Struct(">8s4x4sII")
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 BITMAPINFOHEADER = 40  # bytes; older headers are shorter
 

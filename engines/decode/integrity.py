@@ -14,9 +14,11 @@ import zlib
 
 import simplejpeg
 
+from engines.decode.header_limits import PNG_SIGNATURE, png_chunks
+
 __all__ = ["damage"]
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_CHECKSUM = 4  # bytes, behind a chunk's body
 PNM_HEADER = re.compile(rb"P[2356](?:\s+(?:#[^\n]*\n\s*)*\d+){2}\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s")
 PNM_MAXIMA = (255, 65535)
 
@@ -45,18 +47,15 @@ def _jpeg_damage(data: bytes) -> str | None:
 
 def _png_damage(data: bytes) -> str | None:
     """Walk the chunks to IEND and check each one's CRC-32 (PNG specification, section 5.3)."""
-    position = len(PNG_SIGNATURE)
     view = memoryview(data)
-    while position + 12 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        end = position + 8 + length
-        if end + 4 > len(data):
+    for kind, start, end in png_chunks(data):
+        checksum = data[end : end + PNG_CHECKSUM]
+        if len(checksum) < PNG_CHECKSUM:
             break
-        if zlib.crc32(view[position + 4 : end]) != struct.unpack_from(">I", data, end)[0]:
+        if zlib.crc32(view[start - len(kind) : end]) != int.from_bytes(checksum, "big"):
             return f"damaged PNG: wrong checksum in chunk {kind.decode('latin-1')!r}"
         if kind == b"IEND":
             return None
-        position = end + 4
     return "truncated PNG"
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from engines.decode.base import DecodeError
+from engines.decode.header_limits import too_many_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["PillowCodec", "PillowEncoded", "open_decoder"]
 
 WIDTH, LENGTH, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 256, 257, 258, 262, 339
+ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH = 278, 322, 323
 SAFE_BITS, UNSIGNED, WHITE_IS_ZERO = {1, 2, 4, 8, 16}, 1, 0
 PLUGINS = ("Bmp", "Jpeg", "Jpeg2K", "Mpo", "Png", "Ppm", "Tiff", "WebP")
 FORMATS = ("BMP", "DIB", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -113,14 +115,26 @@ def _stored_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _refuse_doubtful_tiff(image: Image.Image) -> None:
-    """Raise DecodeError for samples that Pillow would read as something else."""
+    """Raise DecodeError for too many tiles, or samples that Pillow would read as another kind."""
     if not isinstance(image, TiffImageFile):
         return
+    if reason := _tile_overclaim(image):
+        raise DecodeError(f"TIFF of {reason}")
     bits = set(image.tag_v2.get(BITS_PER_SAMPLE, (1,)))
     if not bits <= SAFE_BITS or set(image.tag_v2.get(SAMPLE_FORMAT, (UNSIGNED,))) != {UNSIGNED}:
         raise DecodeError("samples that are signed, floating-point or of an unusual depth")
     if bits == {16} and image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         raise DecodeError("16-bit samples whose zero is white")
+
+
+def _tile_overclaim(image: TiffImageFile) -> str | None:
+    """Return what is wrong with the number or the size of a TIFF's tiles or strips, or None."""
+    width, height = _stored_size(image)
+    tags = image.tag_v2
+    tile_width, tile_height = tags.get(TILE_WIDTH, width), tags.get(TILE_LENGTH)
+    if tile_height is None:
+        tile_height = min(tags.get(ROWS_PER_STRIP, height), height)
+    return too_many_tiles(height, width, max(1, tile_height), max(1, tile_width))
 
 
 def _reason(error: Exception) -> str:

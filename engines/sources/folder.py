@@ -125,7 +125,8 @@ def read_regular_file(path: bytes) -> bytes:
             raise OSError(0, "not a regular file")
         if facts.st_size > MOST_BYTES:
             raise OSError(0, f"a file of {facts.st_size:,} bytes, more than {MOST_BYTES:,}")
-        return file.read()
+        # No more than it says it has: some of the kernel's files never end, or have nothing yet.
+        return file.read(facts.st_size) or b""
 
 
 def _facts(path: bytes) -> os.stat_result | None:

@@ -22,6 +22,7 @@ class Fingerprint:
     decoder: str
     decode_on: str
     max_pixels: int
+    limits: str
     runtime: str
     precision: str
     batch: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from engines.decode.header_limits import header_limits
 from engines.errors import BackendMissingError, ResultsError
 from engines.hardware.machine import package_versions, this_machine
 from screen.results.cell_uncertainty import Uncertainty
@@ -157,6 +158,7 @@ class Start:
             decoder=settings.decoder.value,
             decode_on=settings.decode_on.value,
             max_pixels=self.options.max_pixels,
+            limits=header_limits(),
             runtime=settings.runtime.value,
             precision=settings.precision.value,
             batch=settings.batch.value,

@@ -35,6 +35,7 @@ FINGERPRINT = Fingerprint(
     decoder="dali",
     decode_on="cpu",
     max_pixels=1,
+    limits="none",
     runtime="openvino",
     precision="bf16",
     batch=8,
