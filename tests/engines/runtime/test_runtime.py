@@ -43,9 +43,10 @@ BY_ROW = [
 
 
 class OnProcessor(TorchCudaRuntime):
-    """PyTorch's runtime for GPUs, working on the processor."""
+    """PyTorch's runtime for GPUs, working on the processor, where compiling takes minutes."""
 
     device = CPU
+    compiler = None
 
 
 @pytest.fixture(
