@@ -14,6 +14,7 @@ from engines.command import MENDABLE, run_command
 from engines.registry import AUTO, decoder_names
 from train.cli import console
 from train.cli.bundle_commands import calibrate, evaluate
+from train.cli.hub_commands import import_model, publish
 from train.cli.options import (
     cells_from,
     compute_from,
@@ -52,6 +53,8 @@ def cli() -> None:
 
 cli.add_command(evaluate)
 cli.add_command(calibrate)
+cli.add_command(import_model)
+cli.add_command(publish)
 
 
 @cli.command()

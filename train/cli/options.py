@@ -29,23 +29,29 @@ __all__ = [
     "data_options",
     "fit_options",
     "fit_options_from",
+    "optional_data_options",
     "overrides_from",
+    "parsed_pairs",
     "recipe_options",
 ]
 
 EXISTING = click.Path(path_type=Path, exists=True)
+LABELS = (
+    click.option("--subject", default=CNMC_NAME.pattern, show_default=True, metavar="REGEX",
+                 help="Finds whose cell it is in its path: a group named subject."),
+    click.option("--limit", type=click.IntRange(min=2), metavar="N",
+                 help="Use N cells only, spread over all of them: for a quick try."),
+)  # fmt: skip
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that reads labelled cells."""
-    return _with(
-        command,
-        click.argument("cells", nargs=-1, required=True, type=EXISTING),
-        click.option("--subject", default=CNMC_NAME.pattern, show_default=True, metavar="REGEX",
-                     help="Finds whose cell it is in its path: a group named subject."),
-        click.option("--limit", type=click.IntRange(min=2), metavar="N",
-                     help="Use N cells only, spread over all of them: for a quick try."),
-    )  # fmt: skip
+    return _with(command, click.argument("cells", nargs=-1, required=True, type=EXISTING), *LABELS)
+
+
+def optional_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of a command that reads labelled cells if it is given any."""
+    return _with(command, click.argument("cells", nargs=-1, type=EXISTING), *LABELS)
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,7 +100,7 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--no-aug", is_flag=True,
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
         click.option("--model-kwargs", "model_args", multiple=True, metavar="KEY=VALUE",
-                     callback=_parsed_pairs,
+                     callback=parsed_pairs,
                      help="For timm.create_model; VALUE is JSON or text. Goes into the bundle."),
         click.option("--norm", type=click.Choice(list(NORMS)),
                      help="Mean and spread of inputs; half: 0.5 and 0.5.  [default: as the start "
@@ -191,7 +197,7 @@ def _positive(given: Mapping[str, Any], cells: Sequence[LabelledCell]) -> str | 
     return "all" if any(cell.label == "all" for cell in cells) else None
 
 
-def _parsed_pairs(
+def parsed_pairs(
     _context: click.Context, _option: click.Parameter, pairs: tuple[str, ...]
 ) -> dict[str, Any]:
     """Parse KEY=VALUE pairs, the values as JSON where they are."""

@@ -43,11 +43,13 @@ class NetworkSpec:
         architecture: timm's name.
         model_args: Further arguments of ``timm.create_model``, the number of classes aside.
         input: What a crop becomes before the network sees it.
+        licence: Of the weights, as hubs abbreviate it.
     """
 
     architecture: str
     model_args: Mapping[str, Any]
     input: ModelInput
+    licence: str = "apache-2.0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,6 @@ def _timm_config(spec: NetworkSpec, classes: Sequence[str]) -> dict[str, Any]:
             "crop_mode": expected.crop_mode,
             "mean": list(expected.mean),
             "std": list(expected.std),
-            "license": "apache-2.0",
+            "license": spec.licence,
         },
     }

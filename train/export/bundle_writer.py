@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor, nn
 
     from engines.models.bundle import ModelBundle
     from engines.models.input import ModelInput
@@ -53,12 +53,14 @@ class TrainedNetwork:
         spec: How timm builds it, and what it expects.
         classes: In the order of the logits.
         positive: The class a screen looks for, or None.
-        training: Cells that it was trained on: they say where training lies.
+        training: Cells that it was trained on: they say where training lies. Without any, how far
+            to trust it is not measured.
         held_out: Cells that it was not trained on, decoded at its input's size.
         compute: Where it runs; final figures are computed in float32 there.
         decoder: Which decoder reads the training cells.
         provenance: What the bundle says of how the network came about, ready for JSON.
         half: What half precisions left to float32 at another input, to be tried first.
+        weights: As they are to be stored; None stores the network's, rounded: see ``as_shipped``.
     """
 
     network: nn.Module
@@ -71,6 +73,7 @@ class TrainedNetwork:
     decoder: str
     provenance: Mapping[str, Any]
     half: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    weights: Mapping[str, Tensor] | None = None
 
     @property
     def exact(self) -> Compute:
@@ -83,21 +86,20 @@ def write_bundle(trained: TrainedNetwork, folder: Path) -> tuple[ModelBundle, Ev
     Judge a network on its held-out cells, calibrate it, and write it with its plots and its card.
 
     Args:
-        trained: The network. Its filters are stored in half precision: see ``as_shipped``.
+        trained: The network.
         folder: Made if need be.
     """
     spec = trained.spec
     predicted = predictions(trained.network, trained.held_out.pixels, spec.input, trained.exact)
     judged, point = _judged(trained, predicted.logits)
-    trust, limits = _trust(trained, predicted, point)
+    trust, limits = _trust(trained, predicted, point) if trained.training else (None, {})
     measured = {
         "threshold_rule": THRESHOLD_RULE if trained.positive else None,
         "evaluation": judged.record(),
-        "trust": limits,
     }
-    data = {**trained.provenance, **measured}
+    data = {**trained.provenance, **measured, **limits}
     meaning = OutputMeaning(trained.classes, trained.positive, point, data)
-    weights = as_shipped(trained.network.state_dict())
+    weights = trained.weights or as_shipped(trained.network.state_dict())
     bundle = write_bundle_files(folder, spec, weights, meaning, trust)
     bundle = measured_half(bundle, trained.held_out, trained.half)
     draw_plots(folder / "plots", judged)
@@ -184,4 +186,4 @@ def _trust(
     auroc = ood_auroc(network, trust, trained.held_out.pixels, expected, trained.exact)
     meaning = (trained.classes, point.temperature)
     limits = measured_limits(trust, meaning, len(decoded.cells), auroc)
-    return trust, limits.record()
+    return trust, {"trust": limits.record()}

@@ -28,6 +28,10 @@ PROTOCOLS = {
         "of a split by subject, and say little about new patients."
     ),
 }
+IMPORTED_PROTOCOL = (
+    "The model was trained elsewhere, on people who are not named. Where some of the people below "
+    "are among them, the figures are flattered."
+)
 NAMES = {
     "auc": "AUC",
     "weighted_f1": "weighted F1",
@@ -42,20 +46,30 @@ NAMES = {
 CHOSEN_BY_HELD_OUT = (
     "The held-out cells also chose the epoch, so these figures are somewhat optimistic."
 )
-CHOSEN = {"last": "The recipe says which weights are kept: the held-out cells chose no epoch."}
+CHOSEN = {
+    "imported": "The cells below chose nothing but temperature and threshold.",
+    "last": "The recipe says which weights are kept: the held-out cells chose no epoch.",
+}
 
 
-def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
-    """Return the card as Markdown; its first lines are the metadata that model hubs read."""
+def card_text(bundle: ModelBundle, judged: Evaluation | None) -> str:
+    """
+    Return the card as Markdown; its first lines are the metadata that model hubs read.
+
+    Args:
+        bundle: What the card is of.
+        judged: How good it is; None where no labelled cells were given.
+    """
+    figures = (_figures(bundle, judged), _subjects(judged)) if judged else ()
+    licence = "other" if "imported_from" in bundle.data else "apache-2.0"
     parts = [
-        "---\nlibrary_name: timm\nlicense: apache-2.0\ntags: [image-classification, timm]\n---\n",
+        f"---\nlibrary_name: timm\nlicense: {licence}\ntags: [image-classification, timm]\n---\n",
         f"# {bundle.architecture}: {' against '.join(bundle.display_names.values())}\n",
         "**For research only. Not a medical device; not for diagnosis, treatment or triage.**\n",
-        _about(bundle),
-        _figures(bundle, judged),
-        _subjects(judged),
-        trust_section(bundle),
-        _half(bundle),
+        _imported(bundle) if "imported_from" in bundle.data else _about(bundle),
+        *figures,
+        *([trust_section(bundle)] if bundle.trust else []),
+        *([_half(bundle)] if bundle.half else []),
         _limits(bundle),
         _use(bundle),
     ]
@@ -65,12 +79,6 @@ def card_text(bundle: ModelBundle, judged: Evaluation) -> str:
 def _about(bundle: ModelBundle) -> str:
     """Say what the model is and how it came about."""
     data = bundle.data
-    calls = (
-        f"`{bundle.positive}` is called at a calibrated probability of {bundle.threshold:.3f} or "
-        f"above: {data['threshold_rule']}."
-        if bundle.positive
-        else "The likeliest class is called."
-    )
     return (
         f"A classifier of single-cell crops, {bundle.input.width} x {bundle.input.height}, "
         f"trained by `slidescreen-train fit --recipe {data['recipe']}` from `{data['init']}`"
@@ -81,8 +89,32 @@ def _about(bundle: ModelBundle) -> str:
         f"{_kept(data)} kept.\n"
         f"{_shown(bundle)}"
         f"- Held out: {_held_out(data)}{len(data['held_out_subjects'])} subjects.\n"
-        f"- {calls} Temperature {bundle.temperature:.3f}.\n"
+        f"- {_calls(bundle)}\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
+    )
+
+
+def _imported(bundle: ModelBundle) -> str:
+    """Say where a model that was trained elsewhere comes from."""
+    data = bundle.data
+    return (
+        f"A classifier of single-cell crops, {bundle.input.width} x {bundle.input.height}, "
+        f"trained elsewhere and imported from `{data['imported_from']}`.\n\n"
+        f"- Data: {data['name'] or 'not stated'}\n"
+        f"- Calibrated and judged on {len(data['held_out_subjects'])} subjects, said by whoever "
+        "imported it to be unknown to it.\n"
+        f"- {_calls(bundle)}\n"
+        "- Weights: as they were; so is their licence.\n"
+    )
+
+
+def _calls(bundle: ModelBundle) -> str:
+    """Say when which class is called."""
+    if bundle.positive is None:
+        return f"The likeliest class is called. Temperature {bundle.temperature:.3f}."
+    return (
+        f"`{bundle.positive}` is called at a probability of {bundle.threshold:.3f} or above: "
+        f"{bundle.data['threshold_rule']}. Temperature {bundle.temperature:.3f}."
     )
 
 
@@ -132,7 +164,7 @@ def _figures(bundle: ModelBundle, judged: Evaluation) -> str:
     }
     rows = "\n".join(f"| {name} | {figure} |" for name, figure in named.items())
     return (
-        f"## Figures\n\n{PROTOCOLS[bundle.data['protocol']]}\n\n"
+        f"## Figures\n\n{PROTOCOLS.get(bundle.data.get('protocol', ''), IMPORTED_PROTOCOL)}\n\n"
         f"{judged.cells} held-out cells of {len(judged.subjects)} subjects, "
         f"{judged.faults} more did not decode; "
         "in brackets 95% intervals by bootstrap over subjects within each class.\n\n"

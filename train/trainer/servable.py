@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from train.recipe import Phase, Recipe
 
-__all__ = ["servable_recipe"]
+__all__ = ["noise_images", "servable_recipe"]
 
 
 def servable_recipe(recipe: Recipe, network: nn.Module) -> Recipe:
@@ -34,7 +34,7 @@ def servable_recipe(recipe: Recipe, network: nn.Module) -> Recipe:
         UserError: With the reason, if what would be trained could not be screened with.
     """
     try:
-        head_of(network, _images(recipe.img_size))
+        head_of(network, noise_images(recipe.img_size))
     except ValueError as error:
         raise UserError(
             f"{recipe.architecture} cannot be screened with: {error}",
@@ -49,12 +49,12 @@ def _taken(phase: Phase, img_size: int, network: nn.Module) -> Phase:
     """Let a phase show the whole input where the network does not run on less."""
     try:
         with torch.no_grad():
-            network(_images(phase.side(img_size)))
+            network(noise_images(phase.side(img_size)))
     except (AssertionError, RuntimeError):
         return replace(phase, view=None, scale=1.0)
     return phase
 
 
-def _images(side: int) -> Tensor:
+def noise_images(side: int) -> Tensor:
     """Return two images of noise, always the same, ``(2, 3, side, side)``."""
     return torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0))
