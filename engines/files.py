@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import json
 import os
 import re
+import stat
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import platformdirs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from io import BufferedReader
 
     import pyarrow as pa
 
@@ -22,11 +26,15 @@ __all__ = [
     "digest_of",
     "discard_scratch",
     "native_file",
+    "open_regular",
+    "read_json",
+    "read_regular",
     "sha256_of_file",
     "whole_file",
 ]
 
 SCRATCH_SUFFIX = ".scratch"
+MOST_JSON_BYTES = 64 * 2**20  # no record of ours is near it
 
 
 def cache_folder() -> Path:
@@ -61,9 +69,60 @@ def discard_scratch(folder: Path, name: str) -> None:
             path.unlink()
 
 
+def open_regular(path: Path | str | bytes) -> BufferedReader:
+    """
+    Open a file for reading, and nothing that only looks like one: a pipe would never end.
+
+    Raises:
+        OSError: If it cannot be opened, or is a pipe, a socket, a device or a folder.
+    """
+    # Not blocking: opening a pipe would wait for somebody to write to it.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path | str | bytes, most_bytes: int) -> bytes:
+    """
+    Return the bytes of a regular file.
+
+    Raises:
+        OSError: If it cannot be read, is not a regular file, or is longer than *most_bytes*.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > most_bytes:
+            raise OSError(errno.EFBIG, f"a file of {size:,} bytes, more than {most_bytes:,}")
+        # No more than it says it has: some of the kernel's files never end, or have nothing yet.
+        return file.read(size) or b""
+
+
+def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
+    """
+    Return what a JSON file holds.
+
+    Raises:
+        OSError: As ``read_regular``.
+        ValueError: If it is not JSON, or nests deeper than Python reads.
+    """
+    text = read_regular(path, most_bytes).decode("utf-8")
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it nests too deeply") from error
+
+
 def sha256_of_file(path: Path) -> str:
-    """Return the SHA-256 of the file's bytes, in hex."""
-    with path.open("rb") as file:
+    """
+    Return the SHA-256 of a regular file's bytes, in hex.
+
+    Raises:
+        OSError: As ``open_regular``.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

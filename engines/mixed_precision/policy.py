@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping  # noqa: TC003  evaluated when a record is read
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from engines.errors import BundleError
-from engines.files import cache_folder, whole_file
+from engines.files import cache_folder, read_json, whole_file
+from engines.json_records import record_from_json
 from engines.mixed_precision.activation_range import half_limit
 from engines.mixed_precision.sensitivity import Trial, agrees, costly_modules, overflowing_modules
 from engines.models.casting import DTYPES, within
 from engines.models.onnx_export import GRAPH_VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -81,8 +83,13 @@ class Mixed:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read it back from JSON."""
-        return cls(**{**record, "costly": tuple(record["costly"])})
+        """
+        Read it back from JSON.
+
+        Raises:
+            ValueError: If something is missing or of another type.
+        """
+        return record_from_json(cls, record)
 
 
 def checked_mixed(
@@ -213,8 +220,8 @@ def remembered(bundle: ModelBundle, precision: str) -> Mixed | None:
         BundleError: If the bundle's own record cannot be read.
     """
     try:
-        return Mixed.from_record(json.loads(_memory(bundle, precision).read_text("utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
+        return Mixed.from_record(read_json(_memory(bundle, precision)))
+    except (OSError, ValueError):
         return _made_with(bundle, precision)
 
 
@@ -222,7 +229,7 @@ def _made_with(bundle: ModelBundle, precision: str) -> Mixed | None:
     """Return what training found, if it looked."""
     try:
         return Mixed.from_record(bundle.half[precision]) if precision in bundle.half else None
-    except (KeyError, TypeError, ValueError) as error:
+    except ValueError as error:
         raise BundleError(
             f"what {bundle.folder} says of {precision} cannot be read: {error}",
             hint="copy the whole bundle again, or take half out of its screening.json",

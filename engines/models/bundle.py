@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import BundleError
-from engines.files import sha256_of_file, whole_file
+from engines.files import read_json, read_regular, sha256_of_file, whole_file
+from engines.models.architecture import refusal
+from engines.models.bundle_records import Screening, TimmConfig
 from engines.models.input import CHANNELS, ModelInput
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from engines.uncertainty.fitted import Trust
 
@@ -39,6 +42,8 @@ FORMAT = 1
 DEFAULT_BUNDLE = Path(__file__).parent / "default"
 CONFIG, WEIGHTS, SCREENING = "config.json", "model.safetensors", "screening.json"
 TRUST = "trust.safetensors"
+MOST_CLASSES = 1000
+MOST_TRUST_BYTES = 2**30  # 24 bytes a held-out cell of two classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,9 +86,7 @@ class ModelBundle:
 
     def __post_init__(self) -> None:
         """Refuse a bundle whose meaning is unclear."""
-        names = {name for name in self.classes if isinstance(name, str)}
-        if not names or len(names) != len(self.classes):
-            raise ValueError(f"classes must be names that differ, got {list(self.classes)}")
+        _require_names(self.classes)
         object.__setattr__(self, "display_names", self._all_display_names())
         if self.positive is not None and self.positive not in self.classes:
             raise ValueError(f"positive class {self.positive!r} is not among {list(self.classes)}")
@@ -91,8 +94,10 @@ class ModelBundle:
             raise ValueError("a positive class and a threshold come together or not at all")
         if self.threshold is not None and not 0 < self.threshold < 1:
             raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold}")
-        if not self.temperature > 0:
+        if not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature must be positive, got {self.temperature}")
+        if not isinstance(self.data.get("training_subjects") or [], list | tuple):
+            raise ValueError("data.training_subjects must be a list of names")  # noqa: TRY004
 
     def _all_display_names(self) -> dict[str, str]:
         """Return words for every class, refusing words that are of no class or of several."""
@@ -133,11 +138,20 @@ class ModelBundle:
                 hint="copy the whole bundle again, all of its files",
             )
         try:
-            return _bundle_from_records(folder, config, screening)
-        except (KeyError, TypeError, ValueError) as error:
+            return _bundle_from_records(folder, TimmConfig.of(config), Screening.of(screening))
+        except ValueError as error:
             raise BundleError(
                 f"the bundle {folder} is not valid: {error}", hint=f"mend {SCREENING} or {CONFIG}"
             ) from error
+
+
+def _require_names(classes: Sequence[str]) -> None:
+    """Raise ValueError unless classes are names, not too many, that differ."""
+    if not 0 < len(classes) <= MOST_CLASSES:
+        raise ValueError(f"there must be 1 to {MOST_CLASSES:,} classes, got {len(classes):,}")
+    named = {name for name in classes if isinstance(name, str) and name.strip()}
+    if len(named) != len(classes):
+        raise ValueError(f"classes must be names that differ, got {list(classes)}")
 
 
 def save_bundle(
@@ -210,60 +224,54 @@ def _write_trust(folder: Path, trust: Trust | None) -> dict[str, str]:
     return {"trust_sha256": hashlib.sha256(data).hexdigest()}
 
 
-def _read_trust(folder: Path, screening: Mapping[str, Any]) -> Trust | None:
+def _read_trust(folder: Path, screening: Screening) -> Trust | None:
     """Read what screening.json names, and nothing else."""
-    if "trust_sha256" not in screening:
+    if screening.trust_sha256 is None:
         return None
     from engines.uncertainty.fitted import Trust  # numpy: not for those who only ask for help
 
     try:
-        data = (folder / TRUST).read_bytes()
+        data = read_regular(folder / TRUST, MOST_TRUST_BYTES)
     except OSError as error:
         raise ValueError(f"cannot read {TRUST} ({error.strerror})") from error
-    if hashlib.sha256(data).hexdigest() != screening["trust_sha256"]:
+    if hashlib.sha256(data).hexdigest() != screening.trust_sha256:
         raise ValueError(f"{TRUST} is not the file that {SCREENING} was written for")
-    return Trust.from_bytes(data, len(screening["classes"]))
+    return Trust.from_bytes(data, len(screening.classes))
 
 
-def _bundle_from_records(
-    folder: Path, config: Mapping[str, Any], screening: Mapping[str, Any]
-) -> ModelBundle:
+def _bundle_from_records(folder: Path, config: TimmConfig, screening: Screening) -> ModelBundle:
     """Join what the two records say, refusing contradictions."""
     bundle = ModelBundle(
         folder=folder,
-        sha256=_bundle_sha256(folder, screening["weights_sha256"]),
-        architecture=config["architecture"],
-        model_args=config.get("model_args", {}),
-        classes=tuple(screening["classes"]),
-        display_names=dict(screening.get("display_names", {})),
-        positive=screening["positive"],
-        threshold=screening["threshold"],
-        temperature=screening["temperature"],
-        input=_input_from_record(screening["input"]),
-        data=screening.get("data", {}),
-        half=screening.get("half", {}),
+        sha256=_bundle_sha256(folder, screening.weights_sha256),
+        architecture=config.architecture,
+        model_args=config.model_args,
+        classes=screening.classes,
+        display_names=screening.display_names,
+        positive=screening.positive,
+        threshold=screening.threshold,
+        temperature=screening.temperature,
+        input=screening.input,
+        data=screening.data,
+        half=screening.half,
     )
+    if reason := refusal(bundle.architecture, bundle.model_args):
+        raise ValueError(reason)
     _check_agreement(bundle, config)
     return replace(bundle, trust=_read_trust(folder, screening))
 
 
-def _input_from_record(record: Mapping[str, Any]) -> ModelInput:
-    """Turn JSON lists into tuples; unknown keys are an error."""
-    return ModelInput(**{**record, "mean": tuple(record["mean"]), "std": tuple(record["std"])})
-
-
-def _check_agreement(bundle: ModelBundle, config: Mapping[str, Any]) -> None:
+def _check_agreement(bundle: ModelBundle, config: TimmConfig) -> None:
     """Timm must see the input and the classes that screening.json names."""
-    seen = config["pretrained_cfg"]
-    expected = bundle.input
+    seen, expected = config.pretrained_cfg, bundle.input
     pairs = {
-        "num_classes": (config["num_classes"], len(bundle.classes)),
-        "input_size": (seen["input_size"], [CHANNELS, expected.height, expected.width]),
-        "mean": (seen["mean"], list(expected.mean)),
-        "std": (seen["std"], list(expected.std)),
-        "interpolation": (seen["interpolation"], expected.filter),
-        "crop_pct": (seen["crop_pct"], expected.crop_pct),
-        "crop_mode": (seen["crop_mode"], expected.crop_mode),
+        "num_classes": (config.num_classes, len(bundle.classes)),
+        "input_size": (seen.input_size, (CHANNELS, expected.height, expected.width)),
+        "mean": (seen.mean, expected.mean),
+        "std": (seen.std, expected.std),
+        "interpolation": (seen.interpolation, expected.filter),
+        "crop_pct": (seen.crop_pct, expected.crop_pct),
+        "crop_mode": (seen.crop_mode, expected.crop_mode),
     }
     for name, (timm_says, screening_says) in pairs.items():
         if timm_says != screening_says:
@@ -282,7 +290,7 @@ def _check_format(folder: Path, screening: Mapping[str, Any]) -> None:
 def _read_json(path: Path) -> dict[str, Any]:
     """Read one of the bundle's records."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
     except OSError as error:
         raise BundleError(
             f"{path.parent} is not a model bundle: cannot read {path.name} ({error.strerror})",

@@ -34,10 +34,12 @@ class Head:
             layer makes the logits of them: then each place has its evidence. None for any other
             head: a norm or layers after pooling, a class token, attention.
         modules: Names of the modules with weights that come after the map: they stay in float32.
+        features: How many numbers the pooled features of a cell are.
     """
 
     places: tuple[int, int] | None
     modules: tuple[str, ...]
+    features: int
 
     @property
     def evidence(self) -> str | None:
@@ -65,7 +67,7 @@ def head_of(network: nn.Module, images_NCHW: Tensor) -> Head:
         with _running(network) as modules:
             features = network.forward_head(map_, pre_logits=True)  # type: ignore[operator]
             logits = network.forward_head(map_)  # type: ignore[operator]
-    except (AssertionError, AttributeError, IndexError, RuntimeError, TypeError) as error:
+    except Exception as error:  # a network raises whatever its arguments lead to
         height, width = images_NCHW.shape[2:]
         reason = " ".join(str(error).split())
         raise ValueError(f"it does not run on images of {height} x {width}: {reason}") from error
@@ -73,7 +75,7 @@ def head_of(network: nn.Module, images_NCHW: Tensor) -> Head:
         raise ValueError("its pooled features are not one vector a cell")
     if expected.shape != logits.shape or not _equal(expected, logits):
         raise ValueError("its features and its head by themselves do not give its logits")
-    return Head(_places(network, map_, features, expected), tuple(modules))
+    return Head(_places(network, map_, features, expected), tuple(modules), features.shape[1])
 
 
 def _places(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["CHANNELS", "FieldCentres", "Filter", "Fit", "ModelInput"]
 
 CHANNELS = 3
+MOST_SIDE = 2048  # a batch of four takes 50 MB before the network has begun
 TIMM_CROP_MODES = {"squash": "squash", "pad": "border"}
 
 Fit = Literal["squash", "pad"]
@@ -44,16 +46,20 @@ class ModelInput:
 
     def __post_init__(self) -> None:
         """Refuse what no decoder could honour."""
-        if min(self.height, self.width) < 1:
-            raise ValueError(f"input size must be positive, got {self.height}x{self.width}")
+        if not 1 <= min(self.height, self.width) <= max(self.height, self.width) <= MOST_SIDE:
+            raise ValueError(
+                f"input size must be 1 to {MOST_SIDE} pixels a side, got {self.height}x{self.width}"
+            )
         if self.fit not in ("squash", "pad"):
             raise ValueError(f"fit must be squash or pad, got {self.fit!r}")
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct must be above 0 and at most 1, got {self.crop_pct}")
         if self.filter not in ("bilinear", "bicubic"):
             raise ValueError(f"filter must be bilinear or bicubic, got {self.filter!r}")
-        if not len(self.mean) == len(self.std) == CHANNELS or min(self.std) <= 0:
+        if not len(self.mean) == len(self.std) == CHANNELS or not min(self.std) > 0:
             raise ValueError("mean and std need three values each, std above 0")
+        if not all(map(math.isfinite, (*self.mean, *self.std))):
+            raise ValueError(f"mean {self.mean} and std {self.std} must be finite numbers")
 
     @property
     def crop_mode(self) -> str:

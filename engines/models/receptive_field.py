@@ -13,7 +13,6 @@ from __future__ import annotations
 from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
-import timm
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -21,6 +20,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from engines.models.input import FieldCentres
+from engines.models.network import weightless_network
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,10 +39,8 @@ def field_centres(bundle: ModelBundle) -> FieldCentres | None:
     That is so where the network does more to places than convolve, pool and pad: folds them into
     channels, say, or mixes all of them.
     """
+    network = weightless_network(bundle).eval()
     with torch.device("meta"), torch.no_grad():
-        network = timm.create_model(
-            bundle.architecture, num_classes=len(bundle.classes), **bundle.model_args
-        ).eval()
         pixels = torch.zeros(1, 3, bundle.input.height, bundle.input.width)
         with _Following(pixels) as following:
             last = network.forward_features(pixels)  # type: ignore[operator]

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from engines.errors import BundleError
 from engines.models.casting import DTYPES, compute_in, fold_batch_norms, widen_colours
 from engines.models.head import head_of
+from engines.models.network import built_network
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -106,16 +106,14 @@ def network_from_bundle(bundle: ModelBundle) -> nn.Module:
     Raises:
         BundleError: If timm does not know the architecture or the weights do not fit it.
     """
+    network = built_network(bundle)
     try:
-        network: nn.Module = timm.create_model(
-            bundle.architecture, num_classes=len(bundle.classes), **bundle.model_args
-        )
         weights = {name: _as_float32(tensor) for name, tensor in load_file(bundle.weights).items()}
         network.load_state_dict(weights, strict=True)
     except (RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise BundleError(
             f"the weights of {bundle.folder} do not make a {bundle.architecture}: {error}",
-            hint=f"check config.json against timm {timm.__version__}",
+            hint="copy the whole bundle again",
         ) from error
     return network.eval()
 
@@ -141,12 +139,14 @@ def serving_graph(
         make_half(graph, precision, keep_fp32)
         return graph
     try:
-        return ServingGraph(network_from_bundle(bundle), bundle.input).eval()
+        graph = ServingGraph(network_from_bundle(bundle), bundle.input).eval()
+        _require_trust_of(bundle, graph.head.features)
     except ValueError as error:
         raise BundleError(
             f"{bundle.architecture} cannot be screened with: {error}",
             hint="check the input's size and model_args in the bundle's config.json",
         ) from error
+    return graph
 
 
 @torch.no_grad()
@@ -183,6 +183,13 @@ def convolution_types(graph: ServingGraph) -> dict[str, int]:
     return dict(
         Counter(names[m.weight.dtype] for m in graph.network.modules() if isinstance(m, kinds))
     )
+
+
+def _require_trust_of(bundle: ModelBundle, features: int) -> None:
+    """Raise ValueError if the bundle's limits were measured on features of another length."""
+    measured = features if bundle.trust is None else bundle.trust.features.centres.shape[1]
+    if measured != features:
+        raise ValueError(f"its limits were fitted to {measured} features, and it has {features}")
 
 
 def _noise(expected: ModelInput) -> Tensor:

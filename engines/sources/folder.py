@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
+from engines.files import read_regular
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.names import escaped, is_image_name, unescaped
 from engines.sources.selection import EVERYTHING, Selection
@@ -116,17 +117,7 @@ def read_regular_file(path: bytes) -> bytes:
     Raises:
         OSError: If it cannot be read, is a pipe or a device, or is too large to be a cell.
     """
-    # Not blocking, so that what became a pipe since it was listed cannot stop the run.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags)
-    with open(descriptor, "rb") as file:
-        facts = os.fstat(descriptor)
-        if not stat.S_ISREG(facts.st_mode):
-            raise OSError(0, "not a regular file")
-        if facts.st_size > MOST_BYTES:
-            raise OSError(0, f"a file of {facts.st_size:,} bytes, more than {MOST_BYTES:,}")
-        # No more than it says it has: some of the kernel's files never end, or have nothing yet.
-        return file.read(facts.st_size) or b""
+    return read_regular(path, MOST_BYTES)
 
 
 def _facts(path: bytes) -> os.stat_result | None:

@@ -4,21 +4,38 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from engines.cells import OPTICAL
 from engines.uncertainty.ood import ColourSpace, FeatureSpace, together
 from engines.uncertainty.pooling import Pooled
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["HeldOut", "Trust"]
 
 NAME = "trust.safetensors"
+HELD_OUT = ("logits_NC", "truth_N", "subjects_N", "strangeness_N", "stain_shift_N")
+TENSORS = {  # kind of number (NumPy's), dimensions
+    "held_out_logits_NC": ("f", 2),
+    "held_out_truth_N": ("i", 1),
+    "held_out_subjects_N": ("i", 1),
+    "held_out_strangeness_N": ("f", 1),
+    "held_out_stain_shift_N": ("f", 1),
+    "centres_CF": ("f", 2),
+    "directions_KF": ("f", 2),
+    "variances_K": ("f", 1),
+    "rest": ("f", 1),
+    "colour_mean": ("f", 1),
+    "colour_precision": ("f", 2),
+}
 
 
 @dataclass(frozen=True)
@@ -56,6 +73,8 @@ class HeldOut:
             or not 0 <= self.truth.min() <= self.truth.max() < classes
         ):
             raise ValueError("the held-out cells' logits or classes mean nothing")
+        if np.isnan(self.strangeness).any():
+            raise ValueError("the held-out cells' distances from training are no numbers")
 
 
 @dataclass(frozen=True)
@@ -123,23 +142,48 @@ class Trust:
             ValueError: If it is not such a file, or means nothing.
         """
         try:
-            found = load(data)
-            held = HeldOut(
-                found["held_out_logits_NC"],
-                found["held_out_truth_N"],
-                found["held_out_subjects_N"],
-                found["held_out_strangeness_N"],
-                found["held_out_stain_shift_N"],
-            )
-            features = FeatureSpace(
-                found["centres_CF"],
-                found["directions_KF"],
-                found["variances_K"],
-                float(found["rest"][0]),
-            )
-            colours = ColourSpace(found["colour_mean"], found["colour_precision"])
-        except (KeyError, SafetensorError) as error:
+            tensors = load(data)
+        except SafetensorError as error:
             raise ValueError(f"{NAME} is damaged: {error}") from error
+        found = {name: _tensor(tensors, name, *kind) for name, kind in TENSORS.items()}
+        held = HeldOut(*(found[f"held_out_{name}"] for name in HELD_OUT))
+        features = FeatureSpace(
+            found["centres_CF"],
+            found["directions_KF"],
+            found["variances_K"],
+            float(found["rest"].sum()),
+        )
+        colours = ColourSpace(found["colour_mean"], found["colour_precision"])
+        _require_meaning(features, colours)
         if held.logits.shape[1] != classes:
             raise ValueError(f"{NAME} is of {held.logits.shape[1]} classes, not {classes}")
         return cls(held, features, colours)
+
+
+def _tensor(tensors: Mapping[str, NDArray[Any]], name: str, kind: str, dims: int) -> NDArray[Any]:
+    """
+    Return a tensor of the file.
+
+    Raises:
+        ValueError: If it is missing, holds numbers of another kind, or has other dimensions.
+    """
+    found = tensors.get(name)
+    if found is None or found.dtype.kind != kind or found.ndim != dims or not found.size:
+        raise ValueError(f"{NAME} is damaged: {name} is missing, empty or of another type")
+    return found
+
+
+def _require_meaning(features: FeatureSpace, colours: ColourSpace) -> None:
+    """Raise ValueError unless distances can be measured in both spaces."""
+    (directions, width), several = features.directions.shape, len(OPTICAL)
+    fitting = (
+        features.centres.shape[1] == width
+        and features.variances.shape == (directions,)
+        and colours.mean.shape == (several,)
+        and colours.precision.shape == (several, several)
+    )
+    numbers = [features.centres, features.directions, features.variances]
+    numbers += [colours.mean, colours.precision]
+    finite = all(np.isfinite(each).all() for each in numbers)
+    if not fitting or not finite or not features.variances.min() > 0 or not features.rest > 0:
+        raise ValueError(f"{NAME}: its distances would mean nothing")

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import ResultsError
 from engines.hardware.machine import Machine
+from engines.json_records import JsonRecordError, record_from_json, record_to_json
 from engines.models.input import FieldCentres, ModelInput
 from engines.parity import PixelAgreement, ScoreAgreement
 from engines.sources.names import escaped, printable
 from engines.uncertainty.drift import Verdict
 from screen.options import Settings
 from screen.results.fingerprint import Fingerprint
-from screen.results.json_records import JsonRecordError, record_from_json, record_to_json
 from screen.results.tables import AWAY_HINT
 from screen.summary.flags import Thresholds
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
 from engines.files import sha256_of_file, whole_file
-from screen.results.json_records import record_from_json, record_to_json
+from engines.json_records import record_from_json, record_to_json
 from screen.results.schema import FINGERPRINT_KEY
 from screen.results.tables import read_footer, reading, table_bytes, writing
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from engines.errors import UserError
+from engines.models.architecture import refusal
 from engines.models.head import head_of
 
 if TYPE_CHECKING:
@@ -33,6 +34,11 @@ def servable_recipe(recipe: Recipe, network: nn.Module) -> Recipe:
     Raises:
         UserError: With the reason, if what would be trained could not be screened with.
     """
+    if reason := refusal(recipe.architecture, recipe.model_args):
+        raise UserError(
+            f"{recipe.architecture} cannot be screened with: {reason}",
+            hint="see timm.list_models() for names, docs/models.md for arguments",
+        )
     try:
         head_of(network, noise_images(recipe.img_size))
     except ValueError as error:

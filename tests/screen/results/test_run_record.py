@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from made_results import cell, fingerprint, record
 
 from engines.errors import ResultsError
+from engines.json_records import JsonRecordError, record_from_json
 from screen.results.folder import ResultsFolder
-from screen.results.json_records import JsonRecordError, record_from_json
 
 RECORD = record(fingerprint("/cells"), [cell("a/0.png", "a")])
 TEXT = json.dumps(RECORD.to_json())
