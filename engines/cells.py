@@ -120,12 +120,23 @@ class CellFacts:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A cell that cannot be scored, and why."""
+    """
+    A cell that cannot be scored, and why.
+
+    Attributes:
+        ref: Which cell.
+        status: Of its row.
+        reason: In words.
+        facts: What is known of its file all the same.
+        of_place: Whether it could not be read for a reason that is not its own: the disk or the
+            server is gone, or this machine has run out of something.
+    """
 
     ref: CellRef
     status: FaultStatus
     reason: str
     facts: CellFacts = CellFacts()
+    of_place: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,10 @@ class RunOptions:
         coverage: How often prediction sets are to hold the true class.
         thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
+        retry_unreadable: Whether the shards of an earlier start that hold cells which could not
+            be read are screened again.
+        allow_unreadable: Whether to go on, with rows that say so, where the source of the cells
+            seems to be gone.
 
     Raises:
         ValueError: If a number is out of its range.
@@ -78,6 +82,8 @@ class RunOptions:
     coverage: float = 0.95
     thresholds: Thresholds = field(default_factory=Thresholds)
     restart: bool = False
+    retry_unreadable: bool = False
+    allow_unreadable: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing and addresses that cannot be written to."""

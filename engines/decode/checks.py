@@ -12,6 +12,7 @@ from engines.decode.base import DecodeError
 from engines.decode.header_limits import overclaim, webp_size
 from engines.decode.integrity import damage
 from engines.errors import UserError
+from engines.sources.base import is_of_the_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +70,8 @@ def _read(ref: CellRef, read: Read) -> bytes | Fault:
         facts = _hashed(refused.data) if refused.data else CellFacts()
         return Fault(ref, refused.status, str(refused.strerror), facts)
     except OSError as error:
-        return Fault(ref, "unreadable", error.strerror or str(error))
+        reason = error.strerror or str(error) or type(error).__name__
+        return Fault(ref, "unreadable", reason, of_place=is_of_the_place(error))
     return data if isinstance(data, bytes) else Fault(ref, "unreadable", "it reads as nothing")
 
 

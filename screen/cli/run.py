@@ -160,6 +160,16 @@ class SlideRuleType(click.ParamType[Any]):
     help="A cell is out of distribution if at most this share of held-out cells is as strange.",
 )
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
+@click.option(
+    "--retry-unreadable",
+    is_flag=True,
+    help="Screen the parts again that hold cells which could not be read.",
+)
+@click.option(
+    "--allow-unreadable",
+    is_flag=True,
+    help="Go on where the source seems to be gone: each of its cells is a row that says so.",
+)
 @click.option("--fail-on-bad", is_flag=True, help="Exit 3 if any cell could not be scored.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print run.json and the slides as one object."

@@ -7,14 +7,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow.parquet as pq
+
 from engines.errors import ResultsError
+from engines.files import native_file
 from screen.results.cell_rows import shard_table
 from screen.results.folder import part_files
 from screen.results.table_records import TableRecord, check_table, write_recorded
-from screen.results.tables import AWAY_HINT, carries_fingerprint
+from screen.results.tables import AWAY_HINT, carries_fingerprint, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from engines.cells import Scores, Shard
@@ -22,7 +25,14 @@ if TYPE_CHECKING:
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
 
-__all__ = ["BatchScored", "Commit", "ShardDone", "committed_parts", "whole_parts"]
+__all__ = [
+    "BatchScored",
+    "Commit",
+    "ShardDone",
+    "committed_parts",
+    "whole_parts",
+    "without_unreadable",
+]
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +120,28 @@ def committed_parts(
         except ResultsError as error:
             log.warning("%s: its cells are screened again", error)
     return found
+
+
+def without_unreadable(
+    results: ResultsFolder, parts: Mapping[int, TableRecord]
+) -> dict[int, TableRecord]:
+    """
+    Return the parts in which every cell could be read; the others' cells may be tried again.
+
+    Raises:
+        ResultsError: If a part cannot be read.
+    """
+    return {
+        index: record
+        for index, record in parts.items()
+        if not (record.bad and _holds_unreadable(results.part(index)))
+    }
+
+
+def _holds_unreadable(part: Path) -> bool:
+    """Whether any cell of a part could not be read."""
+    with reading(part), native_file(part) as file:
+        return "unreadable" in pq.read_table(file, columns=["status"])["status"].to_pylist()
 
 
 def whole_parts(results: ResultsFolder, digest: str) -> dict[Path, TableRecord]:

@@ -48,7 +48,7 @@ def run(options: RunOptions) -> Iterator[Event]:
         session = yield from Start(options, bundle, source, results).session()
         yield session.started()
         start, cells = time.perf_counter(), 0
-        for event in session.screened():
+        for event in session.screened(None if options.allow_unreadable else source):
             if isinstance(event, ShardDone):
                 cells += event.scored + event.faults
             yield event

@@ -13,10 +13,12 @@ from screen.results.run_record import RunRecord, now
 from screen.runners.events import Finished, Started
 from screen.runners.finish import write_summary
 from screen.runners.pipeline import screened
+from screen.runners.source_watch import watched
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
+    from engines.cells import Scores
     from engines.sources import Source
     from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
@@ -66,12 +68,26 @@ class Session:
             bad_done=sum(part.bad for part in self.parts.values()),
         )
 
-    def screened(self) -> Iterator[BatchScored | ShardDone]:
-        """Decode, score and commit the shards that have no part yet."""
-        if self.stages is not None:
-            pending = self.plan.shards(done=self.parts)
-            commit = Commit(self.results, self.fingerprint, self.uncertainty)
-            yield from screened(pending, self.stages.decoder, self.stages.runtime, commit)
+    def screened(self, source: Source | None) -> Iterator[BatchScored | ShardDone]:
+        """
+        Decode, score and commit the shards that have no part yet.
+
+        Args:
+            source: Of the cells: the run stops if it goes away. None: cells that cannot be read
+                become rows, however many.
+
+        Raises:
+            SourceError: If the source has gone away; what is committed stays.
+        """
+        if self.stages is None:
+            return
+        pending = self.plan.shards(done=self.parts)
+        commit = Commit(self.results, self.fingerprint, self.uncertainty)
+
+        def watch(scores: Iterable[Scores]) -> Iterable[Scores]:
+            return scores if source is None else watched(scores, self.plan, source)
+
+        yield from screened(pending, self.stages.decoder, self.stages.runtime, watch, commit)
 
     def finish(self, source: Source, cells: int, seconds: float) -> Finished:
         """

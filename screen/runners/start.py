@@ -11,7 +11,7 @@ from engines.hardware.machine import package_versions, this_machine
 from screen.results.cell_uncertainty import Uncertainty
 from screen.results.discard import discardable, leftovers
 from screen.results.fingerprint import Fingerprint
-from screen.results.parts import committed_parts
+from screen.results.parts import committed_parts, without_unreadable
 from screen.results.plan import Plan, plan_source, read_plan
 from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
 from screen.results.tables import writing
@@ -105,6 +105,8 @@ class Start:
         where = replace(record.source, locations=self.source.locations)
         record = replace(record, source=where)
         parts = committed_parts(self.results, plan.shard_count, fingerprint)
+        if self.options.retry_unreadable:
+            parts = without_unreadable(self.results, parts)
         stages = None
         if len(parts) < plan.shard_count:
             stages = yield from self._stages_as_begun(plan, record.choices)
