@@ -1,19 +1,28 @@
-"""Files that are whole or absent, their digests, and the folder where compiled models are kept."""
+"""
+Files that are whole or absent, their digests, and the folder where compiled models are kept.
+
+They may be anywhere (``engines.locations``): on this machine a file is written beside its place and
+renamed, in a bucket it is uploaded, which is whole or absent too.
+"""
 
 from __future__ import annotations
 
 import errno
+import fnmatch
 import hashlib
 import json
 import os
 import re
 import stat
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 import platformdirs
+
+from engines.locations import retried, storage_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,11 +30,16 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from engines.locations import Location
+
 __all__ = [
     "cache_folder",
     "digest_of",
     "discard_scratch",
+    "files_in",
+    "make_folder",
     "native_file",
+    "new_file",
     "open_regular",
     "read_json",
     "read_regular",
@@ -43,22 +57,59 @@ def cache_folder() -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Location) -> Iterator[Path]:
     """
     Give a scratch path to write to; *path* appears, complete and on disk, when the block ends.
 
-    The scratch file is flushed to disk, then renamed. If the block raises, or the process dies,
-    *path* is as it was before.
+    The scratch file is flushed to disk, then renamed; or uploaded, if *path* is a URL. If the block
+    raises, or the process dies, *path* is as it was before.
     """
-    scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{SCRATCH_SUFFIX}")
-    try:
+    with _scratch(path) as scratch:
         yield scratch
-        with scratch.open("rb") as written:
-            os.fsync(written.fileno())
-        scratch.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        scratch.unlink(missing_ok=True)
+        _flush(scratch)
+        if isinstance(path, Path):
+            scratch.replace(path)
+            _sync_folder(path.parent)
+        else:
+            retried(path.fs.put_file, str(scratch), path.path)
+
+
+@contextmanager
+def new_file(path: Location) -> Iterator[Path]:
+    """
+    Do as ``whole_file`` does, but only if there is nothing at *path* when the block ends.
+
+    Of several processes that do this at the same time one succeeds, wherever the file system can
+    tell (any local one with hard links; S3 and Google's storage).
+
+    Raises:
+        FileExistsError: If there is.
+    """
+    with _scratch(path) as scratch:
+        yield scratch
+        _flush(scratch)
+        if isinstance(path, Path):
+            os.link(scratch, path)
+            _sync_folder(path.parent)
+        else:
+            retried(lambda: path.fs.put_file(str(scratch), path.path, mode="create"))
+
+
+def make_folder(path: Location) -> None:
+    """Make a folder where there are folders; in a bucket there are only names."""
+    if isinstance(path, Path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+def files_in(folder: Location, pattern: str) -> list[Location]:
+    """Name the files of a folder whose names match a shell's *pattern*, in order; it may lack."""
+    if isinstance(folder, Path):
+        return sorted(folder.glob(pattern))
+    try:
+        names = [name.rpartition("/")[2] for name in retried(folder.fs.ls, folder.path, False)]
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(fnmatch.filter(names, pattern))]
 
 
 def discard_scratch(folder: Path, name: str) -> None:
@@ -69,13 +120,15 @@ def discard_scratch(folder: Path, name: str) -> None:
             path.unlink()
 
 
-def open_regular(path: Path | str | bytes) -> BufferedReader:
+def open_regular(path: Location | str | bytes) -> BufferedReader:
     """
     Open a file for reading, and nothing that only looks like one: a pipe would never end.
 
     Raises:
         OSError: If it cannot be opened, or is a pipe, a socket, a device or a folder.
     """
+    if not isinstance(path, Path | str | bytes):
+        return cast("BufferedReader", retried(path.fs.open, path.path, "rb"))
     # Not blocking: opening a pipe would wait for somebody to write to it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags)
@@ -115,14 +168,14 @@ def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
         raise ValueError("it nests too deeply") from error
 
 
-def sha256_of_file(path: Path) -> str:
+def sha256_of_file(path: Location) -> str:
     """
     Return the SHA-256 of a regular file's bytes, in hex.
 
     Raises:
         OSError: As ``open_regular``.
     """
-    with open_regular(path) as file:
+    with storage_errors(), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -132,16 +185,40 @@ def digest_of(rows: Sequence[tuple[str, ...]]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def native_file(path: Path, mode: str = "rb") -> pa.OSFile:
+def native_file(path: Location, mode: str = "rb") -> pa.NativeFile:
     """
-    Open a file for Arrow.
+    Open a file for Arrow; what is behind a URL is fetched first, to a file without a name.
 
     By name, Arrow takes one with a colon for an address; as a Python file, its threads want the
     interpreter back after that has ended, and abort the process.
     """
     import pyarrow as pa
 
-    return pa.OSFile(str(path), mode)
+    if isinstance(path, Path):
+        return pa.OSFile(str(path), mode)
+    with tempfile.TemporaryDirectory(prefix="slidescreen-") as folder:
+        copy = Path(folder) / path.name
+        retried(path.fs.get_file, path.path, str(copy))
+        return pa.OSFile(str(copy), mode)  # what is open stays when its name is gone
+
+
+@contextmanager
+def _scratch(path: Location) -> Iterator[Path]:
+    """Give a name beside *path*, or on this machine if that is a URL; nothing is left there."""
+    if isinstance(path, Path):
+        scratch = path.with_name(f".{path.name}.{uuid4().hex[:8]}{SCRATCH_SUFFIX}")
+    else:
+        scratch = Path(tempfile.gettempdir()) / f"slidescreen-{uuid4().hex}{SCRATCH_SUFFIX}"
+    try:
+        yield scratch
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Have what was written to a file on disk."""
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engines.errors import ResultsError
 from engines.hardware.machine import usable_cores
+from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, Choice, runtime_row
 from engines.runtime.base import default_batch
@@ -18,15 +18,15 @@ from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import os
 
     from engines.backends import DecoderCandidate
+    from engines.locations import Location
 
 __all__ = ["RunOptions", "Settings", "StrPath", "settle"]
 
 StrPath: TypeAlias = "str | os.PathLike[str]"
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # two letters at least: C:/ is a disk
 SHARD_CELLS = 4096  # a crash costs at most these: under a minute on two cores
 SHARD_BATCHES = 64  # a shard is at least this many batches, so that padding its last costs < 1%
 
@@ -38,10 +38,10 @@ class RunOptions:
 
     Attributes:
         source: Where the cells are: a folder, an image file or a pattern of such, or several of
-            them; strings or paths. They are kept as paths; so are the next two.
+            them; strings, paths or URLs.
         include: Patterns of which a cell has to match one (``engines.sources.Selection``).
         exclude: And of which it may match none.
-        out: Results folder.
+        out: Results folder, or the URL of one (s3://, gs://, hf://).
         model: Folder of the model's bundle; by default the model that ships.
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         decode_on: ``auto``, ``cpu`` or ``gpu``.
@@ -62,11 +62,11 @@ class RunOptions:
 
     Raises:
         ValueError: If a number is out of its range.
-        ResultsError: If *out* is the address of a bucket or a server, not a folder.
+        ResultsError: If *out* is the address of a web page.
     """
 
-    source: StrPath | Sequence[StrPath]
-    out: StrPath
+    source: StrPath | Location | Sequence[StrPath | Location]
+    out: StrPath | Location
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     model: StrPath = DEFAULT_BUNDLE
@@ -87,15 +87,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         """Refuse numbers that mean nothing and addresses that cannot be written to."""
-        if ADDRESS.match(os.fspath(self.out)):
-            raise ResultsError(
-                f"results cannot be written to the address {os.fspath(self.out)}",
-                hint="choose a folder on this machine as --out, and copy it there afterwards",
-            )
-        for name in ("out", "model"):
-            object.__setattr__(self, name, Path(getattr(self, name)))
-        one = isinstance(self.source, str | os.PathLike)
-        object.__setattr__(self, "source", self.sources[0] if one else self.sources)
+        object.__setattr__(self, "out", _writable(self.out))
+        object.__setattr__(self, "model", Path(self.model))
+        object.__setattr__(self, "source", self.sources[0] if self._one else self.sources)
         for name in ("batch", "shard_cells", "threads", "max_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -104,11 +98,14 @@ class RunOptions:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
 
     @property
-    def sources(self) -> tuple[Path, ...]:
-        """The source or sources, as paths."""
-        if isinstance(self.source, str | os.PathLike):
-            return (Path(self.source),)
-        return tuple(map(Path, self.source))
+    def sources(self) -> tuple[Location, ...]:
+        """The source or sources, as paths or URLs."""
+        return tuple(map(location, [self.source] if self._one else self.source))  # type: ignore[arg-type]
+
+    @property
+    def _one(self) -> bool:
+        """Whether a single source is named."""
+        return not isinstance(self.source, Sequence) or isinstance(self.source, str)
 
     @property
     def selection(self) -> Selection:
@@ -172,6 +169,17 @@ def settle(
         shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
         threads=_number(options.threads, usable_cores(), "all cores"),
     )
+
+
+def _writable(named: StrPath | Location) -> Location:
+    """Return where results go; web pages can only be read."""
+    out = location(named)
+    if str(out).startswith(("http://", "https://")):
+        raise ResultsError(
+            f"results cannot be written to {out}",
+            hint="choose a folder, or a bucket such as s3://bucket/results, as --out",
+        )
+    return out
 
 
 def _number(asked: int | None, default: int, why: str) -> Choice[int]:

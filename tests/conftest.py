@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import cache as cached
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ import zoo
 from draw_cells import draw_cell
 from hypothesis import settings
 from tiny import make_bundle
+
+from engines.locations import location
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
 settings.load_profile("untimed")
@@ -77,6 +81,34 @@ def cells(tmp_path):
     for seed in range(2):
         draw_cell(seed, (90, 70)).save(folder / "second" / f"drawn{seed}.bmp")
     return folder
+
+
+@pytest.fixture(scope="session")
+def s3_server():
+    """An S3 server on this machine (moto's), and the environment that leads there."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "tests",
+        "AWS_SECRET_ACCESS_KEY": "tests",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    """The URL of an empty bucket."""
+    for name, value in s3_server.items():
+        monkeypatch.setenv(name, value)
+    place = location(f"s3://bucket-{uuid4().hex[:12]}")
+    place.fs.mkdir(place.path)
+    return str(place).rstrip("/")
 
 
 @pytest.fixture(scope="session")

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import glob, has_magic
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from engines.errors import SourceError
+from engines.locations import access_hint, location, storage_errors
 from engines.sources.base import Entry, Listing, Source
 from engines.sources.images import ImagesSource, names_an_image
 from engines.sources.selection import EVERYTHING, Selection
 from engines.sources.several import SeveralSources
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterator, Sequence
+
+    from engines.locations import Location
 
 __all__ = [
     "EVERYTHING",
@@ -29,6 +34,9 @@ __all__ = [
     "SourceKind",
     "open_source",
 ]
+
+
+StrPath: TypeAlias = "str | os.PathLike[str]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +53,7 @@ class SourceKind:
 
     name: str
     means: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Location], bool]
     opener: str
 
 
@@ -53,62 +61,117 @@ SOURCES = (
     SourceKind(
         name="folder",
         means="a folder of image files, and the folders in it",
-        recognises=os.path.isdir,
+        recognises=lambda where: isinstance(where, Path) and where.is_dir(),
         opener="engines.sources.folder:FolderSource",
+    ),
+    SourceKind(
+        name="remote",
+        means="the URL of such a folder",
+        recognises=lambda where: not isinstance(where, Path) and where.is_dir(),
+        opener="engines.sources.remote:RemoteSource",
     ),
 )
 
 
 def open_source(
-    asked: Path | str | Iterable[Path | str], selection: Selection = EVERYTHING
+    asked: StrPath | Location | Iterable[StrPath | Location], selection: Selection = EVERYTHING
 ) -> Source:
     """
     Open a source, or several as one.
 
     Args:
         asked: Folders, image files, or patterns of such (``slides/*/cells``, ``**`` for folders at
-            any depth).
+            any depth); paths or URLs.
         selection: Which of the cells are wanted.
 
     Raises:
         SourceError: If there is nothing there, or nothing of a known kind.
+        BackendMissingError: If the package for a kind of URL is not installed.
     """
-    paths = [Path(asked)] if isinstance(asked, str | Path) else [Path(each) for each in asked]
-    images: dict[Path, list[str]] = {}
+    images: dict[Location, list[str]] = {}
     sources: list[Source] = []
-    for path in itertools.chain.from_iterable(map(_expanded, paths)):
-        if names_an_image(path):
-            images.setdefault(path.parent.resolve(), []).append(path.name)
-        else:
-            sources.append(_opened(path, selection))
-    sources += [ImagesSource(folder, names, selection) for folder, names in images.items()]
+    for place in itertools.chain.from_iterable(map(_expanded, _places(asked))):
+        with _access(place):
+            if names_an_image(place):
+                folder = place.parent.resolve() if isinstance(place, Path) else place.parent
+                images.setdefault(folder, []).append(place.name)
+            else:
+                sources.append(_opened(place, selection))
+    sources += [_named_images(folder, names, selection) for folder, names in images.items()]
     if not sources:
         raise SourceError("no source is given", hint="name a folder of cells")
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
 
 
-def _expanded(path: Path) -> list[Path]:
+def _places(asked: StrPath | Location | Iterable[StrPath | Location]) -> Iterator[Location]:
+    """Yield the sources that are named, one or several."""
+    one = isinstance(asked, str | os.PathLike) or not isinstance(asked, Iterable)
+    yield from map(location, [asked] if one else asked)  # type: ignore[arg-type]
+
+
+@contextmanager
+def _access(place: Location) -> Iterator[None]:
+    """Raise SourceError where a storage refuses."""
+    try:
+        with storage_errors():
+            yield
+    except OSError as error:
+        if isinstance(place, Path):
+            raise
+        raise SourceError(f"cannot read {place}: {error}", hint=access_hint(place)) from error
+
+
+def _named_images(folder: Location, names: Sequence[str], selection: Selection) -> Source:
+    """Open single images of one folder."""
+    if isinstance(folder, Path):
+        return ImagesSource(folder, names, selection)
+    from engines.sources.remote import RemoteSource
+
+    with _access(folder):
+        if not any((folder / name).exists() for name in names):
+            raise _nothing_at(folder / names[0])
+        return RemoteSource(folder, selection, names)
+
+
+def _expanded(place: Location) -> list[Location]:
     """Return what a pattern stands for; a path that is there stands for itself."""
-    if path.exists() or not has_magic(str(path)):
-        return [path]
-    found = sorted(map(Path, glob(str(path), recursive=True)))
-    if not found:
-        raise SourceError(f"nothing matches {path}", hint="check the pattern of the cells")
-    return [each for each in found if each.is_dir() or names_an_image(each)] or found
+    if str(place).startswith(("http://", "https://")) or not has_magic(str(place)):
+        return [place]
+    with _access(place):
+        if place.exists():
+            return [place]
+        found = _matching(place)
+        if not found:
+            raise SourceError(f"nothing matches {place}", hint="check the pattern of the cells")
+        return [each for each in found if each.is_dir() or names_an_image(each)] or found
 
 
-def _opened(path: Path, selection: Selection) -> Source:
-    """Open what is at a path as the first kind that recognises it."""
-    if not path.exists():
-        raise SourceError(f"there is nothing at {path}", hint="check the path of the cells")
-    kind = next((kind for kind in SOURCES if kind.recognises(path)), None)
+def _matching(pattern: Location) -> list[Location]:
+    """Name what matches a pattern, in order."""
+    if isinstance(pattern, Path):
+        return sorted(map(Path, glob(str(pattern), recursive=True)))
+    scheme = str(pattern).partition("://")[0]
+    return [location(f"{scheme}://{name}") for name in sorted(pattern.fs.glob(pattern.path))]
+
+
+def _nothing_at(place: Location) -> SourceError:
+    """Return an error about a place where nothing is."""
+    what = "path" if isinstance(place, Path) else "address"
+    return SourceError(f"there is nothing at {place}", hint=f"check the {what} of the cells")
+
+
+def _opened(place: Location, selection: Selection) -> Source:
+    """Open what is at a place as the first kind that recognises it."""
+    if not place.exists():
+        raise _nothing_at(place)
+    kind = next((kind for kind in SOURCES if kind.recognises(place)), None)
     if kind is None:
         kinds = ", or ".join(kind.means for kind in SOURCES)
         raise SourceError(
-            f"{path} is no source of cells",
+            f"{place} is no source of cells",
             hint=f"a source is an image file, {kinds}; to screen the folder around it, "
-            f"name {path.parent}",
+            f"name {place.parent}",
         )
     module, _, name = kind.opener.partition(":")
-    opened: Source = getattr(import_module(module), name)(path, selection)
+    opened: Source = getattr(import_module(module), name)(place, selection)
     return opened

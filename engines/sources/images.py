@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from engines.cells import CellRef
+    from engines.locations import Location
 
 __all__ = ["ImagesSource", "names_an_image"]
 
 
-def names_an_image(path: Path) -> bool:
+def names_an_image(path: Location) -> bool:
     """Whether a path is that of an image file, going by its name; it may have vanished."""
     return is_image_name(os.fsencode(path.name)) and not path.is_dir()
 

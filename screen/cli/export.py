@@ -13,9 +13,11 @@ import click
 
 from engines.command import DONE, say
 from engines.sources.names import counted
+from screen.cli.places import RESULTS
 from screen.export.formats import FORMATS, ExportOptions
 
 if TYPE_CHECKING:
+    from engines.locations import Location
     from screen.export.tables import Written
 
 __all__ = ["export"]
@@ -25,7 +27,7 @@ ENDINGS = {row.ending: name for name, row in FORMATS.items()}
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=RESULTS)
 @click.option(
     "--to",
     type=click.Choice(list(FORMATS)),
@@ -44,7 +46,7 @@ ENDINGS = {row.ending: name for name, row in FORMATS.items()}
     "--slide", "wanted", multiple=True, metavar="NAME", help="This slide only; repeat for more."
 )
 @click.option("--force", is_flag=True, help="Replace a file that slidescreen did not write, too.")
-def export(results: Path, path: Path, to: str | None, **asked: Any) -> int:
+def export(results: Location, path: Path, to: str | None, **asked: Any) -> int:
     """
     Write the tables of RESULTS for other programs.
 
@@ -83,7 +85,7 @@ def _format_of(path: Path) -> str:
     return found
 
 
-def _to_stdout(results: Path, options: ExportOptions) -> Written:
+def _to_stdout(results: Location, options: ExportOptions) -> Written:
     """Write a whole file, and only then copy it: formats have indices at their end."""
     from screen.export.write import write_export
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -11,8 +10,12 @@ from engines.command import DONE, MENDABLE, run_command, say
 from engines.sources.names import counted, printable
 from screen.cli.engine import engine
 from screen.cli.export import export
+from screen.cli.places import RESULTS
 from screen.cli.report import report
 from screen.cli.run import run
+
+if TYPE_CHECKING:
+    from engines.locations import Location
 
 __all__ = ["cli", "main"]
 
@@ -37,8 +40,8 @@ def cli() -> None:
 
 
 @cli.command()
-@click.argument("results", type=click.Path(path_type=Path))
-def verify(results: Path) -> int:
+@click.argument("results", type=RESULTS)
+def verify(results: Location) -> int:
     """
     Say whether every table of RESULTS is what was written, and holds the cells of the plan.
 

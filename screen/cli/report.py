@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engines.sources.names import printable
+from screen.cli.places import PLACE, RESULTS
 
 if TYPE_CHECKING:
+    from engines.locations import Location
     from screen.report import Report
 
 __all__ = ["made_report", "report", "report_line"]
 
 
 @click.command()
-@click.argument("results", type=click.Path(path_type=Path))
+@click.argument("results", type=RESULTS)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=PLACE,
     show_default="report.html in RESULTS",
     help="The file to write.",
 )
@@ -31,10 +32,12 @@ __all__ = ["made_report", "report", "report_line"]
 )
 @click.option(
     "--source",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=PLACE,
     help="The folder of cells, if it was moved since.",
 )
-def report(results: Path, out: Path | None, labels: str | None, source: Path | None) -> int:
+def report(
+    results: Location, out: Location | None, labels: str | None, source: Location | None
+) -> int:
     """
     Write the report of RESULTS: one HTML file that opens from disk and needs no network.
 

@@ -14,14 +14,17 @@ from rich.console import Console
 
 from engines.command import BAD_CELLS, DONE
 from engines.decode.base import DEVICES
+from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, decoder_names, runtime_names
 from engines.runtime.base import PRECISIONS
+from screen.cli.places import PLACE, RESULTS
 from screen.cli.report import made_report, report_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from engines.locations import Location
     from engines.sources.slide_rule import SlideRule
 
 __all__ = ["run"]
@@ -45,7 +48,7 @@ class SlideRuleType(click.ParamType[Any]):
 
 
 @click.command()
-@click.argument("source", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("source", nargs=-1, required=True, type=PLACE)
 @click.option(
     "--include",
     multiple=True,
@@ -61,9 +64,9 @@ class SlideRuleType(click.ParamType[Any]):
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False),
+    type=RESULTS,
     required=True,
-    help="Results folder; an unfinished run in it goes on.",
+    help="Results folder, or a URL (s3://bucket/results); an unfinished run in it goes on.",
 )
 @click.option(
     "--model",
@@ -207,7 +210,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     console = Console(stderr=True)
     with show_logs(console, quiet=quiet):
         record = show_events(screen.run(asked), console, quiet=quiet)
-    out = Path(asked.out)
+    out = location(asked.out)
     written = made_report(results=out) if and_report else None
     slides = ResultsFolder(out).read_slides()
     if as_json:
@@ -219,13 +222,13 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     return BAD_CELLS if fail_on_bad and record.counts and record.counts.bad else DONE
 
 
-def _sources(named: Sequence[Path]) -> Path | list[Path]:
+def _sources(named: Sequence[Location]) -> Location | list[Location]:
     """Return the sources that are named, - being those on standard input."""
-    sources: list[Path] = []
+    sources: list[Location] = []
     for source in named:
         if str(source) == "-":
             lines = sys.stdin.buffer.read().splitlines()
-            sources.extend(Path(os.fsdecode(line)) for line in lines if line)
+            sources.extend(location(os.fsdecode(line)) for line in lines if line)
         else:
             sources.append(source)
     return sources[0] if len(sources) == 1 else sources

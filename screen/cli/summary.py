@@ -15,8 +15,8 @@ from screen.summary.flags import flag_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
+    from engines.locations import Location
     from screen.results.run_record import RunRecord
 
 __all__ = ["print_summary", "slide_table"]
@@ -24,7 +24,7 @@ __all__ = ["print_summary", "slide_table"]
 MOST_SLIDES = 40
 
 
-def print_summary(out: Path, record: RunRecord, slides: Sequence[Mapping[str, Any]]) -> None:
+def print_summary(out: Location, record: RunRecord, slides: Sequence[Mapping[str, Any]]) -> None:
     """Print the slides and where the files are, on stdout."""
     Console().print(slide_table(record, slides))
     counts, drift, rate = record.counts, record.drift, record.rates.end_to_end

@@ -18,8 +18,8 @@ from screen.results.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+    from engines.locations import Location
     from screen.results.run_record import RunRecord
 
 __all__ = ["Exported", "Written", "finite", "flat", "rows_of"]
@@ -43,7 +43,7 @@ class Exported:
     wanted: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path, *, slides: bool, wanted: Sequence[str] = ()) -> Exported:
+    def of(cls, folder: Location, *, slides: bool, wanted: Sequence[str] = ()) -> Exported:
         """
         Open a results folder.
 

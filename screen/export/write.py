@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from engines.locations import Location
     from screen.export.formats import ExportOptions
     from screen.export.tables import Written
 
 __all__ = ["write_export"]
 
 
-def write_export(results: Path, path: Path, options: ExportOptions) -> Written:
+def write_export(results: Location, path: Path, options: ExportOptions) -> Written:
     """
     Write the cells of a results folder, or its slides, as a file, whole or not at all.
 

@@ -18,8 +18,8 @@ from screen.results.tables import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
+    from engines.locations import Location
     from engines.sources import Source
     from screen.report.content.inputs import ReportInputs
 
@@ -41,23 +41,23 @@ class ReportOptions:
     What to report on.
 
     Attributes:
-        results: Folder of a run that is done.
+        results: Folder of a run that is done, or its URL.
         out: The file to write; None for report.html in it.
         labels: What the cells are (see ``engines.sources.labels.open_labels``); None if not known.
         source: Where the folder of cells is now; None if it is where it was.
     """
 
-    results: Path
-    out: Path | None = None
+    results: Location
+    out: Location | None = None
     labels: str | None = None
-    source: Path | None = None
+    source: Location | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """A report that was written: where, its size in bytes, and how its pictures went."""
 
-    path: Path
+    path: Location
     size: int
     pictures: PictureCounts
 

@@ -6,13 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
+from engines.files import files_in
 from screen.results.folder import is_report
 from screen.results.table_records import read_record
 from screen.results.tables import AWAY_HINT, carries_fingerprint
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from engines.locations import Location
     from screen.results.folder import ResultsFolder
 
 __all__ = ["discardable", "leftovers"]
@@ -20,7 +20,7 @@ __all__ = ["discardable", "leftovers"]
 RECORD = re.compile(r"(part-\d+|slides|duplicates|plan)\.json")
 
 
-def discardable(results: ResultsFolder) -> list[Path]:
+def discardable(results: ResultsFolder) -> list[Location]:
     """
     Name the files of an earlier run: those that carry its mark, or that its records list.
 
@@ -40,7 +40,7 @@ def discardable(results: ResultsFolder) -> list[Path]:
     return [*found, *records]
 
 
-def leftovers(results: ResultsFolder) -> list[Path]:
+def leftovers(results: ResultsFolder) -> list[Location]:
     """
     Name what a run killed before its run.json left: at most a plan of ours, and records.
 
@@ -56,20 +56,21 @@ def leftovers(results: ResultsFolder) -> list[Path]:
     )
 
 
-def _records(results: ResultsFolder) -> list[Path]:
+def _records(results: ResultsFolder) -> list[Location]:
     """
     Name the records of tables.
 
     Raises:
         ResultsError: If a file with the name of one is none.
     """
-    records = [path for path in results.records.glob("*.json") if RECORD.fullmatch(path.name)]
+    files = files_in(results.records, "*.json")
+    records = [path for path in files if RECORD.fullmatch(path.name)]
     for record in records:
         _require_ours(record, ours=_mentions_fingerprint(record))
-    return sorted(records)
+    return records
 
 
-def _require_ours(path: Path, *, ours: bool) -> None:
+def _require_ours(path: Location, *, ours: bool) -> None:
     """Raise ResultsError about a file that somebody else may have put there."""
     if not ours:
         raise ResultsError(
@@ -78,7 +79,7 @@ def _require_ours(path: Path, *, ours: bool) -> None:
         )
 
 
-def _is_listed(results: ResultsFolder, table: Path) -> bool:
+def _is_listed(results: ResultsFolder, table: Location) -> bool:
     """Whether a record lists a table, which may be too damaged to carry its mark."""
     try:
         return read_record(results, table) is not None
@@ -86,7 +87,7 @@ def _is_listed(results: ResultsFolder, table: Path) -> bool:
         return False
 
 
-def _mentions_fingerprint(path: Path) -> bool:
+def _mentions_fingerprint(path: Location) -> bool:
     """Whether a JSON file says which run it is of, damaged as it may be."""
     try:
         return b'"fingerprint"' in path.read_bytes()

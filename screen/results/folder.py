@@ -1,6 +1,9 @@
 """
 A results folder: its layout, its lock, and the mark that says a file is ours.
 
+It is a folder of this machine or a URL (``engines.locations``), such as s3://bucket/results. Behind
+a URL there is no lock: two runs of the same kind write the same rows.
+
 ::
 
     results/
@@ -20,18 +23,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pyarrow.dataset as ds
 from filelock import FileLock, Timeout
-from pyarrow.fs import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from engines.errors import ResultsError
-from engines.files import discard_scratch, whole_file
+from engines.files import discard_scratch, files_in, whole_file
+from engines.locations import location, storage_errors
 from screen.results.run_record import RunRecord, read_run_json
 from screen.results.tables import read_table, writing
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator
+
+    from engines.locations import Location
 
 __all__ = [
     "REPORT_MARK",
@@ -53,54 +61,58 @@ LOCK = ".lock"
 class ResultsFolder:
     """Paths of a results folder, and what is done to it as a whole."""
 
-    path: Path
+    path: Location
 
     @property
-    def run_json(self) -> Path:
+    def run_json(self) -> Location:
         """What ran."""
         return self.path / "run.json"
 
     @property
-    def plan(self) -> Path:
+    def plan(self) -> Location:
         """Every cell, its slide and its shard."""
         return self.path / "plan.parquet"
 
     @property
-    def cells(self) -> Path:
+    def cells(self) -> Location:
         """The folder of part files."""
         return self.path / "cells"
 
     @property
-    def slides(self) -> Path:
+    def slides(self) -> Location:
         """One row per slide."""
         return self.path / "slides.parquet"
 
     @property
-    def duplicates(self) -> Path:
+    def duplicates(self) -> Location:
         """Cells whose content an earlier cell has."""
         return self.path / "duplicates.parquet"
 
     @property
-    def report(self) -> Path:
+    def report(self) -> Location:
         """All of it in words and pictures."""
         return self.path / "report.html"
 
     @property
-    def records(self) -> Path:
+    def records(self) -> Location:
         """The folder of what is known of every table; see ``screen.results.table_records``."""
         return self.path / "parts"
 
     @property
-    def tables(self) -> list[Path]:
+    def tables(self) -> list[Location]:
         """Every table that is there."""
         single = (self.slides, self.duplicates, self.plan)
-        return [*sorted(self.cells.glob("*.parquet")), *(path for path in single if path.exists())]
+        return [*files_in(self.cells, "*.parquet"), *(path for path in single if path.exists())]
 
-    def record_of(self, table: Path) -> Path:
+    def record_of(self, table: Location) -> Location:
         """Return where the record of a table goes."""
         return self.records / f"{table.stem}.json"
 
-    def part(self, index: int) -> Path:
+    def name_of(self, file: Location) -> str:
+        """Return a file's path in this folder, ``/``-separated."""
+        return file.name if file.parent == self.path else f"{file.parent.name}/{file.name}"
+
+    def part(self, index: int) -> Location:
         """Return where shard *index* goes."""
         return self.cells / f"part-{index:05d}.parquet"
 
@@ -109,12 +121,17 @@ class ResultsFolder:
         """
         Keep other runs out; the system drops the lock with the process, however that ends.
 
-        A folder that was made for this and holds nothing in the end is removed again.
+        A folder that was made for this and holds nothing in the end is removed again. Behind a URL
+        nothing is locked; it is made sure that it can be written to.
 
         Raises:
             ResultsError: If another run holds it, or the folder cannot be made.
         """
         _require_unicode(self.path)
+        if not isinstance(self.path, Path):
+            _require_writable(self.path)
+            yield
+            return
         with writing(self.path):
             made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
             self.path.mkdir(parents=True, exist_ok=True)
@@ -128,8 +145,8 @@ class ResultsFolder:
                 ) from error
         try:
             discard_scratch(self.path, r"(run\.json|(plan|slides|duplicates)\.parquet)")
-            discard_scratch(self.cells, r"part-\d+\.parquet")
-            discard_scratch(self.records, r"(part-\d+|slides|duplicates|plan)\.json")
+            discard_scratch(self.path / "cells", r"part-\d+\.parquet")
+            discard_scratch(self.path / "parts", r"(part-\d+|slides|duplicates|plan)\.json")
             yield
         finally:
             _remove_unused(made)
@@ -158,30 +175,34 @@ class ResultsFolder:
     def drop_report(self) -> None:
         """Remove a report of ours: what it says is no longer so."""
         if is_report(self.report):
-            with writing(self.report):
+            with writing(self.report), storage_errors():
                 self.report.unlink()
 
 
-def open_results(path: Path | str) -> ds.Dataset:
+def open_results(path: os.PathLike[str] | str | Location) -> ds.Dataset:
     """
     Open the cells of a results folder as one dataset, a row per cell, in the order of the plan.
 
     Raises:
         ResultsError: If it holds none.
     """
-    parts = part_files(ResultsFolder(Path(path).absolute()))
+    parts = part_files(ResultsFolder(_absolute(location(path))))
     # Said to be local files: a colon in a name would make it an address.
-    return ds.dataset([str(part) for part in parts], format=CHECKED, filesystem=LocalFileSystem())
+    names, system = [str(part) for part in parts], LocalFileSystem()
+    if not isinstance(parts[0], Path):
+        names = [part.path for part in parts if not isinstance(part, Path)]
+        system = PyFileSystem(FSSpecHandler(parts[0].fs))
+    return ds.dataset(names, format=CHECKED, filesystem=system)
 
 
-def part_files(results: ResultsFolder) -> list[Path]:
+def part_files(results: ResultsFolder) -> list[Location]:
     """
     Return the parts that are there, in the order of the plan.
 
     Raises:
         ResultsError: If there is none.
     """
-    parts = results.cells.glob("part-*.parquet")
+    parts = files_in(results.cells, "part-*.parquet")
     found = sorted(parts, key=lambda part: (len(part.name), part.name))
     if not found:
         raise ResultsError(
@@ -191,13 +212,28 @@ def part_files(results: ResultsFolder) -> list[Path]:
     return found
 
 
-def is_report(path: Path) -> bool:
+def is_report(path: Location) -> bool:
     """Whether a file is a report of ours, by the mark near its beginning."""
     try:
-        with path.open("rb") as file:
+        with storage_errors(), path.open("rb") as file:
             return REPORT_MARK in file.read(4096)
     except OSError:
         return False
+
+
+def _absolute(path: Location) -> Location:
+    """Return a path that stays what it is when the working folder changes."""
+    return path.absolute() if isinstance(path, Path) else path
+
+
+def _require_writable(path: Location) -> None:
+    """Write a small file behind a URL and remove it, before anything takes time."""
+    probe = path / f".probe-{uuid4().hex}"
+    with writing(path):
+        with whole_file(probe) as scratch:
+            scratch.write_bytes(b"")
+        with storage_errors():
+            probe.unlink()
 
 
 def _remove_unused(made: list[Path]) -> None:
@@ -209,7 +245,7 @@ def _remove_unused(made: list[Path]) -> None:
                 folder.rmdir()
 
 
-def _require_unicode(path: Path) -> None:
+def _require_unicode(path: Location) -> None:
     """Refuse a results folder whose name Parquet libraries could not open."""
     try:
         str(path).encode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
-from engines.files import native_file
+from engines.files import files_in, native_file
 from screen.results.cell_rows import shard_table
 from screen.results.folder import part_files
 from screen.results.table_records import TableRecord, check_table, write_recorded
@@ -18,9 +18,9 @@ from screen.results.tables import AWAY_HINT, carries_fingerprint, reading
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from engines.cells import Scores, Shard
+    from engines.locations import Location
     from screen.results.cell_uncertainty import ScoredCells, Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
@@ -138,13 +138,13 @@ def without_unreadable(
     }
 
 
-def _holds_unreadable(part: Path) -> bool:
+def _holds_unreadable(part: Location) -> bool:
     """Whether any cell of a part could not be read."""
     with reading(part), native_file(part) as file:
         return "unreadable" in pq.read_table(file, columns=["status"])["status"].to_pylist()
 
 
-def whole_parts(results: ResultsFolder, digest: str) -> dict[Path, TableRecord]:
+def whole_parts(results: ResultsFolder, digest: str) -> dict[Location, TableRecord]:
     """
     Return the parts that are there, in the order of the plan, each with its record.
 
@@ -154,9 +154,9 @@ def whole_parts(results: ResultsFolder, digest: str) -> dict[Path, TableRecord]:
     return {path: check_table(results, path, digest) for path in part_files(results)}
 
 
-def _refuse_strangers(results: ResultsFolder, expected: Container[Path]) -> None:
+def _refuse_strangers(results: ResultsFolder, expected: Container[Location]) -> None:
     """Raise ResultsError if something that this run did not write is among the parts."""
-    for path in results.cells.glob("*.parquet"):
+    for path in files_in(results.cells, "*.parquet"):
         recorded = path in expected and results.record_of(path).exists()
         if not recorded and not (path in expected and carries_fingerprint(path)):
             raise ResultsError(f"{path} is not a part of this run", hint=AWAY_HINT)

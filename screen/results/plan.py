@@ -29,10 +29,10 @@ from screen.results.tables import AWAY_HINT, reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from engines.locations import Location
     from engines.sources import Source
     from engines.sources.slide_rule import SlideRule
     from screen.results.folder import ResultsFolder
@@ -193,7 +193,7 @@ class Plan:
                 "a new --out, or pass --restart to discard what is there",
             )
 
-    def write(self, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+    def write(self, path: Location, metadata: Mapping[bytes, bytes]) -> None:
         """Write plan.parquet, whole or not at all."""
         schema = self._schema.with_metadata({**metadata, **self.facts.metadata})
         with (

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from engines.errors import ResultsError
 from engines.hardware.machine import Machine
 from engines.json_records import JsonRecordError, record_from_json, record_to_json
+from engines.locations import storage_errors
 from engines.models.input import FieldCentres, ModelInput
 from engines.parity import PixelAgreement, ScoreAgreement
 from engines.sources.names import escaped, printable
@@ -29,8 +30,7 @@ from screen.results.tables import AWAY_HINT
 from screen.summary.flags import Thresholds
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from engines.locations import Location
     from engines.models.bundle import ModelBundle
 
 __all__ = [
@@ -314,7 +314,7 @@ class RunRecord:
         return {"format": FORMAT, **record}
 
     @classmethod
-    def from_json(cls, value: Any, path: Path) -> RunRecord:
+    def from_json(cls, value: Any, path: Location) -> RunRecord:
         """
         Read what ``json.loads`` returned of the file *path*.
 
@@ -346,7 +346,7 @@ class RunRecord:
         return record
 
 
-def read_run_json(path: Path) -> RunRecord | None:
+def read_run_json(path: Location) -> RunRecord | None:
     """
     Return run.json, or None if there is none.
 
@@ -354,7 +354,8 @@ def read_run_json(path: Path) -> RunRecord | None:
         ResultsError: If it cannot be read, is damaged, or is not ours.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        with storage_errors():
+            value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, RecursionError) as error:

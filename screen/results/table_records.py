@@ -15,16 +15,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
-from engines.files import sha256_of_file, whole_file
+from engines.files import make_folder, sha256_of_file, whole_file
 from engines.json_records import record_from_json, record_to_json
 from screen.results.schema import FINGERPRINT_KEY
 from screen.results.tables import read_footer, reading, table_bytes, writing
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import pyarrow as pa
 
+    from engines.locations import Location
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
 
@@ -67,7 +66,7 @@ class TableRecord:
 
 def write_recorded(
     results: ResultsFolder,
-    path: Path,
+    path: Location,
     table: pa.Table,
     fingerprint: Fingerprint,
     codecs: Mapping[str, int] | None = None,
@@ -82,7 +81,7 @@ def write_recorded(
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(data)
     record = TableRecord(
-        table=path.relative_to(results.path).as_posix(),
+        table=results.name_of(path),
         fingerprint=fingerprint.digest,
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
@@ -91,13 +90,13 @@ def write_recorded(
     )
     beside = results.record_of(path)
     with writing(beside):
-        beside.parent.mkdir(exist_ok=True)
+        make_folder(beside.parent)
         with whole_file(beside) as scratch:
             scratch.write_text(json.dumps(record_to_json(record), indent=2) + "\n")
     return record
 
 
-def read_record(results: ResultsFolder, path: Path) -> TableRecord | None:
+def read_record(results: ResultsFolder, path: Location) -> TableRecord | None:
     """
     Return the record of a table, or None if there is none.
 
@@ -112,12 +111,12 @@ def read_record(results: ResultsFolder, path: Path) -> TableRecord | None:
         if isinstance(error.__cause__, FileNotFoundError):
             return None
         raise ResultsError(f"{beside} is damaged: {error.__cause__}", hint=AGAIN_HINT) from error
-    if record.table != path.relative_to(results.path).as_posix():
+    if record.table != results.name_of(path):
         raise ResultsError(f"{beside} is the record of {record.table}", hint=AGAIN_HINT)
     return record
 
 
-def check_table(results: ResultsFolder, path: Path, digest: str) -> TableRecord:
+def check_table(results: ResultsFolder, path: Location, digest: str) -> TableRecord:
     """
     Return the record of a table that is what it was when the run with this *digest* wrote it.
 
@@ -138,7 +137,7 @@ def check_table(results: ResultsFolder, path: Path, digest: str) -> TableRecord:
     return record
 
 
-def _is_of_another_run(path: Path, digest: str) -> bool:
+def _is_of_another_run(path: Location, digest: str) -> bool:
     """Whether a table can be read and is marked as another run's."""
     try:
         mark = (read_footer(path).metadata or {}).get(FINGERPRINT_KEY)

@@ -10,11 +10,13 @@ import pyarrow.parquet as pq
 
 from engines.errors import ResultsError
 from engines.files import native_file, whole_file
+from engines.locations import access_hint, is_url, storage_errors
 from screen.results.schema import FINGERPRINT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from engines.locations import Location
 
 __all__ = [
     "AWAY_HINT",
@@ -30,7 +32,7 @@ __all__ = [
 AWAY_HINT = "move it away, or choose another --out"
 
 
-def write_table(table: pa.Table, path: Path, metadata: Mapping[bytes, bytes]) -> None:
+def write_table(table: pa.Table, path: Location, metadata: Mapping[bytes, bytes]) -> None:
     """Write a table, whole or not at all, with *metadata* in its schema."""
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(table_bytes(table, metadata))
@@ -44,7 +46,7 @@ def table_bytes(table: pa.Table, metadata: Mapping[bytes, bytes]) -> bytes:
     return bytes(buffer.getvalue())
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Location) -> pa.Table:
     """
     Return a whole table, its checksums checked.
 
@@ -55,7 +57,7 @@ def read_table(path: Path) -> pa.Table:
         return pq.read_table(file, page_checksum_verification=True)
 
 
-def read_footer(path: Path) -> pq.FileMetaData:
+def read_footer(path: Location) -> pq.FileMetaData:
     """
     Return a table's row count and metadata.
 
@@ -66,7 +68,7 @@ def read_footer(path: Path) -> pq.FileMetaData:
         return pq.read_metadata(file)
 
 
-def carries_fingerprint(path: Path) -> bool:
+def carries_fingerprint(path: Location) -> bool:
     """Whether a Parquet file is one of ours, of whatever run."""
     try:
         return FINGERPRINT_KEY in (read_footer(path).metadata or {})
@@ -75,22 +77,29 @@ def carries_fingerprint(path: Path) -> bool:
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
+def reading(path: Location) -> Iterator[None]:
     """Raise ResultsError where a file cannot be read or is damaged."""
     try:
-        yield
+        with storage_errors():
+            yield
     except (OSError, ValueError, pa.ArrowException) as error:
-        raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
+        hint = access_hint(path) if isinstance(error, PermissionError) else AWAY_HINT
+        raise ResultsError(f"cannot read {path}: {error}", hint=hint) from error
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Location) -> Iterator[None]:
     """Raise ResultsError where the system refuses a write."""
     try:
-        yield
+        with storage_errors():
+            yield
     except (OSError, pa.ArrowException) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ResultsError(
-            f"cannot write {path}: {reason}",
-            hint="see to space and permissions; the same command then goes on",
-        ) from error
+        raise ResultsError(f"cannot write {path}: {reason}", hint=_write_hint(path)) from error
+
+
+def _write_hint(path: Location) -> str:
+    """Say what to do where the system refuses a write."""
+    if is_url(path):
+        return f"{access_hint(path)}; the same command then goes on"
+    return "see to space and permissions; the same command then goes on"

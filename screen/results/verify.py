@@ -15,9 +15,9 @@ from screen.results.tables import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from engines.cells import Shard
+    from engines.locations import Location
     from screen.results.folder import ResultsFolder
 
 __all__ = ["Verified", "verify"]
@@ -27,7 +27,7 @@ __all__ = ["Verified", "verify"]
 class Verified:
     """A file that was looked at, and what is wrong with it; empty if nothing is."""
 
-    path: Path
+    path: Location
     fault: str = ""
 
 
@@ -70,7 +70,7 @@ def _part_fault(results: ResultsFolder, shard: Shard, digest: str) -> str:
     return "" if paths == expected else f"{path} holds other cells than the plan says"
 
 
-def _table_fault(results: ResultsFolder, path: Path, digest: str) -> str:
+def _table_fault(results: ResultsFolder, path: Location, digest: str) -> str:
     """Say what is wrong with a table's bytes."""
     try:
         check_table(results, path, digest)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
+from engines.locations import location
 from engines.models.bundle import ModelBundle
 from engines.sources import open_source
 from screen.results.folder import ResultsFolder
@@ -19,6 +20,7 @@ from screen.runners.start import Start
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from engines.locations import Location
     from screen.options import RunOptions
     from screen.runners.events import Event
 
@@ -42,7 +44,7 @@ def run(options: RunOptions) -> Iterator[Event]:
     bundle = ModelBundle.load(Path(options.model))
     class_columns(bundle.classes)
     source = open_source(options.sources, options.selection)
-    results = ResultsFolder(Path(options.out))
+    results = ResultsFolder(location(options.out))
     _require_outside(results.path, options.sources)
     with _torch_threads_put_back(), results.locked():
         session = yield from Start(options, bundle, source, results).session()
@@ -55,11 +57,17 @@ def run(options: RunOptions) -> Iterator[Event]:
         yield session.finish(source, cells, time.perf_counter() - start)
 
 
-def _require_outside(out: Path, sources: Iterable[Path]) -> None:
+def _require_outside(out: Location, sources: Iterable[Location]) -> None:
     """Refuse to write results among the cells: the next run would list what this one wrote."""
+    if not isinstance(out, Path):
+        return
     real = Path(os.path.realpath(out))
     for source in sources:
-        if source.is_dir() and real.is_relative_to(os.path.realpath(source)):
+        if (
+            isinstance(source, Path)
+            and source.is_dir()
+            and real.is_relative_to(os.path.realpath(source))
+        ):
             raise ResultsError(
                 f"the results folder {out} lies in the folder of the cells, {source}",
                 hint="choose an --out outside of it",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.decode.header_limits import header_limits
 from engines.errors import BackendMissingError, ResultsError
+from engines.files import make_folder
 from engines.hardware.machine import package_versions, this_machine
 from screen.results.cell_uncertainty import Uncertainty
 from screen.results.discard import discardable, leftovers
@@ -22,8 +23,8 @@ from screen.runners.startup_check import StartupCheck
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
+    from engines.locations import Location
     from engines.models.bundle import ModelBundle
     from engines.sources import Source
     from screen.options import RunOptions, Settings
@@ -66,7 +67,7 @@ class Start:
             return (yield from self._new(leftovers(self.results)))
         return (yield from self._resumed(earlier))
 
-    def _new(self, discard: list[Path]) -> Generator[Building, None, Session]:
+    def _new(self, discard: list[Location]) -> Generator[Building, None, Session]:
         """List the source, check what will run, *discard* files, and write plan and run.json."""
         expected = next(runtime_settings(self.options, []))
         plan = self._planned(expected)
@@ -78,7 +79,7 @@ class Start:
         with writing(self.results.path):
             for path in discard:
                 path.unlink()
-            self.results.cells.mkdir(exist_ok=True)
+            make_folder(self.results.cells)
         plan.write(self.results.plan, fingerprint.metadata)
         self.results.write_run(record)
         return Session(

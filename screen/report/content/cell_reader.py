@@ -16,8 +16,8 @@ from screen.results.parts import whole_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
+    from engines.locations import Location
     from screen.results.folder import ResultsFolder
     from screen.results.run_record import RunRecord
 
@@ -38,7 +38,7 @@ class CellRows:
         schema: Of every part.
     """
 
-    parts: tuple[Path, ...]
+    parts: tuple[Location, ...]
     starts: tuple[int, ...]
     schema: pa.Schema
 
@@ -90,7 +90,7 @@ class CellRows:
                     yield batch.take(pa.array(here - first))
 
 
-def _schema(part: Path) -> pa.Schema:
+def _schema(part: Location) -> pa.Schema:
     """Return what every part has for columns."""
     with native_file(part) as file:
         return pq.read_schema(file)

@@ -24,10 +24,10 @@ from engines.sources.names import unescaped
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from engines.locations import Location
     from engines.models.input import ModelInput
     from engines.sources import Source
     from screen.report.content.columns import EvidenceGrid, Fields
@@ -96,7 +96,7 @@ class PictureCounts:
         return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
 
 
-def find_source(locations: Sequence[str], elsewhere: Path | None = None) -> Source | None:
+def find_source(locations: Sequence[str], elsewhere: Location | None = None) -> Source | None:
     """
     Open what was screened, or the folder it was moved to; None if it is gone.
 

@@ -88,14 +88,14 @@ def test_a_mendable_error_has_a_hint_and_status_1(run, tmp_path):
 
 
 def test_an_address_as_out_is_a_mendable_error(run, monkeypatch, tmp_path):
-    """It is named as it was typed, and no folder called s3: appears."""
+    """It is named as it was typed, and no folder called https: appears."""
     monkeypatch.chdir(tmp_path)
 
-    status, out, err = run("--out", "s3://bucket/x")
+    status, out, err = run("--out", "https://host/x")
 
     assert (status, out) == (1, "")
-    assert err.splitlines()[0] == "Error: results cannot be written to the address s3://bucket/x"
-    assert not (tmp_path / "s3:").exists()
+    assert err.splitlines()[0] == "Error: results cannot be written to https://host/x"
+    assert not (tmp_path / "https:").exists()
 
 
 def test_an_empty_source_is_a_mendable_error(run, tmp_path):

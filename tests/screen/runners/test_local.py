@@ -654,13 +654,9 @@ def test_results_among_the_cells_are_refused(options, inside):
     assert not (options.source / ".lock").exists()
 
 
-@pytest.mark.parametrize("out", ["s3://bucket/x", "gs://b", "https://host/x", "file:///tmp/x"])
-def test_an_address_is_no_results_folder(options, out):
-    """It would be a folder called s3: in the current one."""
-    with pytest.raises(ResultsError, match=f"to the address {out}") as caught:
-        changed(options, out=out)
-
-    assert "folder on this machine" in caught.value.hint
+def test_the_address_of_a_file_is_a_path(options, tmp_path):
+    """Not a folder called file: in the current one."""
+    assert changed(options, out=f"file://{tmp_path}/x").out == tmp_path / "x"
 
 
 def test_a_failed_start_leaves_no_folder(options, tmp_path):
