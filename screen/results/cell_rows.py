@@ -44,10 +44,19 @@ def shard_table(
     }
     schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)
     table = pa.table(columns, schema=schema).take(order)
+    if gathered[0].features is not None:
+        table = table.append_column("embedding", _embeddings(gathered, len(faults)).take(order))
     carried = shard.carried if shard.carried is not None else table.select([])
     for name in carried.column_names:
         table = table.append_column(name, carried[name])
     return table
+
+
+def _embeddings(gathered: Sequence[ScoredCells], fault_count: int) -> pa.Array:
+    """Lay features out as lists of one fixed size; null for the *fault_count* cells at the end."""
+    features_NF = np.concatenate([item.features for item in gathered if item.features is not None])
+    values = pa.array(features_NF.astype(np.float16).ravel())
+    return _with_nulls(pa.FixedSizeListArray.from_arrays(values, features_NF.shape[1]), fault_count)
 
 
 def _schema_of(evidence_Nhw: NDArray[np.float32] | None, classes: Sequence[str]) -> pa.Schema:
