@@ -20,6 +20,8 @@ from train.export.bundle_writer import TrainedNetwork, write_bundle
 from train.export.half_precision import round_for_shipping
 from train.recipe import changes
 from train.trainer.checkpoint import Identity, load_state, save_state
+from train.trainer.custom_augmentation import augmentation_digest
+from train.trainer.distributed import ALONE, Processes
 from train.trainer.events import EpochDone
 from train.trainer.init_weights import network_to_train, sources_of, subjects_behind
 from train.trainer.servable import servable_recipe
@@ -62,6 +64,7 @@ class FitOptions:
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         data: What the card says of the data: name, source, licence.
         backgrounds: Folder of smear fields to put behind segmented cells, or None.
+        processes: That train it together.
     """
 
     out: Path
@@ -74,6 +77,7 @@ class FitOptions:
     decoder: str = "auto"
     data: str = ""
     backgrounds: Path | None = None
+    processes: Processes = ALONE
 
     @property
     def state(self) -> Path:
@@ -111,7 +115,7 @@ class Run:
     def epochs(self) -> Iterator[StepDone | EpochDone]:
         """Train what is left, keeping the state after every epoch."""
         for done in self.training.epochs(self._cells, self._judge()):
-            if isinstance(done, EpochDone):
+            if isinstance(done, EpochDone) and self.options.processes.is_first:
                 save_state(self.options.state / "state.pt", self.training, self._identity)
                 log.info("epoch %d: loss %.4f, %s", done.epoch, done.loss, dict(done.metrics))
             yield done
@@ -209,7 +213,7 @@ def prepared_run(parts: Parts, recipe: Recipe, options: FitOptions) -> Run:
     identity = _identity(parts, recipe, options)
     options.state.mkdir(parents=True, exist_ok=True)
     state = load_state(options.state / "state.pt", identity)
-    training = Training(recipe, network, options.compute, options.seed)
+    training = Training(recipe, network, options.compute, options.seed, options.processes)
     if state:
         training.resume(state)
     cells, held_out, faults = decoded_parts(parts, recipe, options.decoder, options.backgrounds)
@@ -226,15 +230,18 @@ def _identity(parts: Parts, recipe: Recipe, options: FitOptions) -> Identity:
         training=parts.digests[0],
         held_out=parts.digests[1],
         backgrounds=backgrounds_digest(options.backgrounds),
+        processes=options.processes.count,
+        augmentation=augmentation_digest(recipe.custom_augment),
         decoder=next(decoder_candidates(options.decoder)).decoder.value,
     )
 
 
 def _check_backgrounds(recipe: Recipe, backgrounds: Path | None) -> None:
     """Refuse backgrounds that no augmentation would show."""
-    if backgrounds and recipe.augment != "stain":
+    if backgrounds and (recipe.augment != "stain" or recipe.custom_augment):
         raise UserError(
-            f"nothing is put behind cells where the augmentation is {recipe.augment!r}",
+            f"nothing is put behind cells where the augmentation is "
+            f"{recipe.custom_augment or recipe.augment!r}",
             hint="leave out --backgrounds, or take --recipe subject",
         )
 

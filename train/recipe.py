@@ -74,6 +74,7 @@ class Recipe:
         mean: Of the model's input, per channel.
         std: Likewise.
         augment: Which family of augmentations.
+        custom_augment: ``module:function``, the user's own, in its place; None takes the family.
         sampling: ``subject`` draws a class, then a subject with the square root of its cells as
             weight, then a cell; ``class`` shows every cell and fills the smaller classes up;
             ``plain`` shows every cell once.
@@ -112,6 +113,7 @@ class Recipe:
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     augment: Augment
+    custom_augment: str | None = None
     sampling: Sampling
     samples_per_class: int | None = None
     max_repeats: float | None = 4.0  # 3,500 of C-NMC's classes, 10,000 of the paper: both are fewer

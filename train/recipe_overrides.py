@@ -17,7 +17,7 @@ __all__ = ["NORMS", "RecipeOverrides", "as_started", "recipe_from", "with_epochs
 LITE2_ARGS = {"act_layer": "relu6", "bn_eps": 1e-3}
 AS_ASKED = (  # fields that a recipe has, too
     "architecture", "batch_size", "samples_per_class", "img_size", "crop_pct", "freeze",
-    "ema_decay", "mixup", "mixstyle", "folds",
+    "ema_decay", "mixup", "mixstyle", "folds", "custom_augment",
 )  # fmt: skip
 NORMS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
@@ -57,6 +57,7 @@ class RecipeOverrides:
     mixup: float | None = None
     mixstyle: float | None = None
     folds: int | None = None
+    custom_augment: str | None = None
     norm: str | None = None
     class_weights: bool = False
     no_aug: bool = False
@@ -75,6 +76,8 @@ def recipe_from(asked: RecipeOverrides, init: str) -> Recipe:
     Raises:
         UserError: If the start is no bundle, or what is asked for contradicts itself.
     """
+    if asked.no_aug and asked.custom_augment:
+        raise UserError("--augment and --no-aug exclude each other", hint="leave out one of them")
     recipe = as_started(RECIPES[asked.recipe], init)
     named = {name: getattr(asked, name) for name in AS_ASKED}
     changed = {name: value for name, value in named.items() if value is not None}

@@ -260,7 +260,7 @@ def test_a_training_can_be_followed_on_tensorboard(cells, small, command, tmp_pa
     """Losses and metrics are written where TensorBoard reads them."""
     pytest.importorskip("tensorboard")
 
-    command("fit", cells, "--out", tmp_path / "out", *small, "--tensorboard")
+    command("fit", cells, "--out", tmp_path / "out", *small, "--log-to", "tensorboard")
 
     assert list((tmp_path / "out.training" / "tensorboard").glob("events*"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections import deque
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,6 +14,7 @@ from engines.command import MENDABLE, run_command
 from engines.registry import AUTO, decoder_names
 from train.cli import console
 from train.cli.bundle_commands import calibrate, evaluate
+from train.cli.experiment_logs import experiment_log
 from train.cli.hub_commands import import_model, publish
 from train.cli.options import (
     cells_from,
@@ -30,10 +31,12 @@ from train.recipe import RECIPES
 from train.recipe_overrides import recipe_from
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from contextlib import AbstractContextManager
+    from collections.abc import Mapping
 
+    from train.compute import Compute
     from train.fit import Run
+    from train.recipe import Recipe
+    from train.trainer.distributed import Processes
 
 __all__ = ["cli", "main"]
 
@@ -68,20 +71,37 @@ def fit(**given: Any) -> None:
 
     CELLS are class folders, C-NMC 2019 folders as downloaded, or manifests (CSV or Parquet of
     path, label, subject). Killed and run again, it goes on from the last epoch; interrupted with
-    Ctrl-C, it keeps the best so far.
+    Ctrl-C, it keeps the best so far. On several GPUs it is started by torchrun.
 
     \b
-    Example:
+    Examples:
       slidescreen-train fit C-NMC/fold_0 C-NMC/fold_1 --out bundle
+      torchrun --nproc-per-node 2 --no-python slidescreen-train fit CELLS --out bundle
     """
-    run = _prepared(given)
+    from train.trainer.distributed import joined
+
+    compute = compute_from(given)
+    recipe = recipe_from(overrides_from(given), given["init"])
+    with joined(compute.value.device, recipe.batch_size) as processes:
+        if processes.is_first:
+            console.note(compute.reason)
+        device = processes.device(compute.value.device)
+        run = _prepared(given, recipe, replace(compute.value, device=device), processes)
+        if processes.is_first:
+            _trained(run, given)
+        elif not given["export_only"]:
+            deque(run.epochs(), maxlen=0)
+
+
+def _trained(run: Run, given: Mapping[str, Any]) -> None:
+    """Train, show it, and write the bundle."""
     console.parts(run)
     if given["export_only"]:
         _publish(run)
         return
     with (
         console.training(run) as progress,
-        _tensorboard_log(run, wanted=given["tensorboard"]) as log,
+        experiment_log(given["log_to"], run) as log,
     ):
         try:
             for event in run.epochs():
@@ -187,34 +207,22 @@ def sweep(**given: Any) -> None:
     console.sweep(rows, RECIPES[given["recipe"]])
 
 
-def _prepared(given: Mapping[str, Any]) -> Run:
+def _prepared(
+    given: Mapping[str, Any], recipe: Recipe, compute: Compute, processes: Processes
+) -> Run:
     """Build the run that ``fit``'s options describe."""
     from train.data.holdout import parts_of
     from train.data.splits import Fold
     from train.fit import prepared_run
 
-    compute = compute_from(given)
-    console.note(compute.reason)
-    recipe = recipe_from(overrides_from(given), given["init"])
     cells = cells_from(given)
-    options = fit_options_from(given, compute.value, cells)
+    options = replace(fit_options_from(given, compute, cells), processes=processes)
     apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
     fold = Fold(recipe.folds, options.fold, options.split_seed)
     parts = parts_of(cells, recipe.protocol, fold, apart)
     if given["restart"]:
         (options.state / "state.pt").unlink(missing_ok=True)
     return prepared_run(parts, recipe, options)
-
-
-def _tensorboard_log(run: Run, *, wanted: bool) -> AbstractContextManager[Callable[..., None]]:
-    """Log to TensorBoard, or nowhere."""
-    from train.cli.tensorboard import tensorboard_log
-
-    return (
-        tensorboard_log(run.options.state / "tensorboard")
-        if wanted
-        else nullcontext(lambda _: None)
-    )
 
 
 def _publish(run: Run) -> None:

@@ -11,6 +11,7 @@ import click
 
 from engines.registry import AUTO, decoder_names
 from engines.sources.names import CNMC_NAME
+from train.cli.experiment_logs import LOGS
 from train.data.labelled_cells import LabelledCell, limited, open_labelled
 from train.recipe import RECIPES
 from train.recipe_overrides import NORMS, RecipeOverrides
@@ -97,6 +98,9 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--mixstyle", type=click.FloatRange(0, 1), metavar="SHARE",
                      help="Cells that take on another's style, inside the network; 0: none."),
         click.option("--class-weights", is_flag=True, help="Weigh the loss by class."),
+        click.option("--augment", "custom_augment", metavar="MODULE:FUNCTION",
+                     help="Your own augmentation instead of the recipe's: a function that takes "
+                          "and returns a batch of crops, (N, V, V, 3) uint8 RGB."),
         click.option("--no-aug", is_flag=True,
                      help="No augmentation, every cell once per epoch: the paper's ablation."),
         click.option("--model-kwargs", "model_args", multiple=True, metavar="KEY=VALUE",
@@ -138,7 +142,9 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
                           "a third of the cells that were cut out of theirs."),
         click.option("--torchcompile", is_flag=True,
                      help="Compile first: minutes, then faster steps."),
-        click.option("--tensorboard", is_flag=True, help="Log to OUT.training/tensorboard."),
+        click.option("--log-to", type=click.Choice(list(LOGS)),
+                     help="Log losses and figures: to OUT.training/tensorboard, or as wandb or "
+                          "mlflow are set up; each needs its package."),
         click.option("--export-only", is_flag=True,
                      help="Train no more: write the best epoch so far."),
         click.option("--restart", is_flag=True, help="Begin anew where a training was left."),

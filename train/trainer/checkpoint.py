@@ -37,6 +37,8 @@ class Identity:
         held_out: Likewise.
         backgrounds: Digest of the fields; empty for none.
         decoder: What decodes the cells: its pixels are not quite another's.
+        augmentation: Digest of the file with the user's own augmentation; empty for none.
+        processes: That train it together: each has random numbers and norms of its own.
         revision: Of this program's arithmetic.
     """
 
@@ -48,6 +50,8 @@ class Identity:
     held_out: str
     backgrounds: str = ""
     decoder: str = ""
+    augmentation: str = ""
+    processes: int = 1
     revision: int = REVISION
 
     def fields(self) -> dict[str, str]:

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.errors import UserError
-from train.trainer.augmentation import open_augmentation, reduced
+from train.trainer.augmentation import reduced
+from train.trainer.custom_augmentation import recipe_augmentation
+from train.trainer.distributed import ALONE, Processes
 from train.trainer.events import EpochDone, StepDone
 from train.trainer.init_weights import freeze_stages
 from train.trainer.mixup import MixStyle, open_mixup
@@ -48,6 +50,7 @@ class Training:
         network: Being trained, in place.
         compute: Where.
         seed: Of everything random after the network was built.
+        processes: That train it together.
         history: One per epoch done.
         best_weights: Of the best epoch, on the CPU; empty before the first.
     """
@@ -56,6 +59,7 @@ class Training:
     network: nn.Module
     compute: Compute
     seed: int
+    processes: Processes = ALONE
     history: list[EpochDone] = field(default_factory=list)
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     _frozen: list[nn.Module] = field(init=False)
@@ -72,7 +76,8 @@ class Training:
         self.network.to(self.compute.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._frozen = freeze_stages(self.network, recipe.freeze)
         compiled = self.compute.compiled
-        self._forward = torch.compile(self.network, dynamic=False) if compiled else self.network
+        forward = self.processes.parallel(self.network)
+        self._forward = torch.compile(forward, dynamic=False) if compiled else forward
         self._averages = WeightAverages(self.network, recipe)
         self._styles = MixStyle(self.network, recipe.mixstyle)  # not of the averages: they judge
         self._blend = open_mixup(recipe.mixup, self.network.num_classes)  # type: ignore[arg-type]
@@ -112,7 +117,8 @@ class Training:
                 yield done
             self._averages.epoch(len(self.history))
             network = self.judged.eval()
-            yield self._closed(sum(losses) / len(losses), done.cells_per_s, judge(network), network)
+            found = self.processes.from_first(judge, network)
+            yield self._closed(sum(losses) / len(losses), done.cells_per_s, found, network)
 
     def state(self) -> dict[str, Any]:
         """Return everything that ``resume`` needs, as tensors and plain values."""
@@ -139,10 +145,11 @@ class Training:
         torch.manual_seed(self.seed * 1_000_003 + epoch)  # dropout draws from the global one
         phase, phase_epoch = _phase_of(recipe, epoch)
         order = epoch_order(recipe, cells.classes, cells.subjects, generator)
+        generator = self.processes.seeded(generator)
         batches = whole_batches(order, recipe.batch_size)
         weights = class_weights(cells.classes) if recipe.weighted_loss else None
         began = time.perf_counter()
-        self._augmentation = open_augmentation(recipe, phase.scale, cells.backgrounds)
+        self._augmentation = recipe_augmentation(recipe, phase.scale, cells.backgrounds)
         self.network.train()
         for module in self._frozen:
             module.eval()
@@ -163,7 +170,7 @@ class Training:
         weights: Tensor | None,
     ) -> float:
         """Learn from one batch; return its loss."""
-        device = self.compute.device
+        device, chosen = self.compute.device, self.processes.share(chosen)
         stored = reduced(cells.pixels[chosen].to(device), phase.scale)
         pixels = self._augmentation(stored, phase.side(self.recipe.img_size), generator)
         pixels, truth = self._blend(pixels, cells.classes[chosen].to(device))
@@ -180,7 +187,7 @@ class Training:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.network.parameters(), 5.0)
         self._optimizer.step()
-        return float(loss.detach())
+        return float(self.processes.mean(loss.detach()))
 
     def _set_lr(self, phase: Phase, step: int, steps: int, *, first: bool) -> None:
         """Set the learning rate of a step of a phase."""
