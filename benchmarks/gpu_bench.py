@@ -1,22 +1,22 @@
-"""One input size of the GPU benchmark: any runtime checked against the reference, then measured."""
+"""One input size of the GPU benchmark: cells, decoders, runtimes and reference, when asked for."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
+from gpu_bound import bandwidth, bytes_per_cell
+from gpu_material import FORMATS_OF_CELLS, bundle_of_size
 
 from engines import parity
-from engines.backends import obstacle, open_decoder, open_runtime
+from engines.backends import open_decoder, open_runtime
 from engines.decode.base import DecodeOptions
-from engines.decode.batched import BatchDecoder
-from engines.decode.dali import DaliCodec
-from engines.errors import UserError
-from engines.registry import RUNTIMES
+from engines.registry import GPU, RUNTIMES
 from engines.runtime.base import RuntimeOptions
 from engines.runtime.torch_cuda import TorchCudaRuntime
 from engines.sources import open_source
@@ -27,16 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from engines.cells import Batch
+    from engines.cells import Batch, Shard
     from engines.decode.base import Decoder
     from engines.models.bundle import ModelBundle
     from engines.runtime.base import Runtime
     from screen.results.plan import Plan
 
-__all__ = ["Bench", "Scale"]
+__all__ = ["CELLS", "Bench", "Scale", "logits_of", "on_host"]
 
 CELLS = 64  # held against the reference
-MIB = 2**20
 LEAST = 8  # batches or shards that a measurement takes, however short its time
 T = TypeVar("T")
 
@@ -52,125 +51,117 @@ class Scale:
     seconds: float
     tiny: bool
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether this is the real thing."""
+        return self.device.type == "cuda"
+
 
 class _OnProcessor(TorchCudaRuntime):
     """The same code with no GPU, to try the script out."""
 
     device = torch.device("cpu")
-    compiler = "eager"  # traced, not compiled, which would take minutes
+    compiler = None  # it would take minutes
 
 
+@dataclass(frozen=True)
 class Bench:
-    """One input size: cells, decoder and reference, ready for any runtime."""
+    """One input size; everything is made when it is first asked for."""
 
-    def __init__(self, scale: Scale, bundle: ModelBundle, folders: dict[str, Path]) -> None:
-        """Plan the folders, and decode the sample that everything is held against."""
-        self.scale = scale
-        self.bundle = bundle
-        sources = {name: open_source(folder) for name, folder in folders.items()}
-        self.plans = {
-            name: plan_source(source, SlideRule(), scale.batch * 16)
-            for name, source in sources.items()
-        }
-        self.decoders = {name: self._decoder(source.read) for name, source in sources.items()}
-        self.shards = {name: list(plan.shards()) for name, plan in self.plans.items()}
-        self.pixels = {
-            name: self._pixel_agreement(plan, self.decoders[name], sources[name].read)
-            for name, plan in self.plans.items()
-        }
-        self.sample = parity.sample(self.decoders["JPEG"], self.plans["JPEG"].spread(CELLS), CELLS)
-        self.reference = _logits(
-            open_runtime("torch", bundle, RuntimeOptions(batch=CELLS)), self.sample
-        )
-        self.decode = {
-            name: self._rate(self.decoders[name].stream(self._until(self.shards[name])))
-            for name in self.plans
-        }
+    scale: Scale
+    size: int
+    scratch: Path
 
-    def runtimes(self) -> Iterator[str]:
-        """Name what can run here."""
-        if self.scale.device.type == "cpu":
-            return iter(["torch-cuda"])
-        return (row.name for row in RUNTIMES if row.device == "gpu" and obstacle(row) is None)
+    @cached_property
+    def bundle(self) -> ModelBundle:
+        """The default model for this size, its numbers meaning nothing."""
+        return bundle_of_size(self.size, self.scratch / f"bundle-{self.size}", tiny=self.scale.tiny)
 
-    def row(self, name: str) -> dict[str, Any]:
-        """Check and measure one runtime."""
-        row: dict[str, Any] = {"runtime": name, "size": self.bundle.input.height, "agrees": False}
-        if self.scale.device.type == "cuda":
-            torch.cuda.empty_cache()
-        try:
-            runtime = self._runtime(name)
-        except UserError as error:
-            return {**row, "why": str(error)}
-        row |= {"version": runtime.version, **self._checks(runtime)}
-        if not row["agrees"]:
-            return row
-        row["engine"] = self._rate(runtime.stream(self._until(self._on_device())))
-        for form in self.plans:
-            row[f"decode {form}"] = self.decode[form]
-            batches = self.decoders[form].stream(self._until(self.shards[form]))
-            row[f"end to end {form}"] = self._rate(runtime.stream(batches))
-        return {**row, "gpu_mib": _held_mib(self.scale.device)}
+    @cached_property
+    def bound(self) -> float | None:
+        """Cells/s that the card's memory allows, if its bandwidth is known."""
+        speed = bandwidth(self.scale.device)
+        return speed and speed / bytes_per_cell(self.bundle)
 
-    def _checks(self, runtime: Runtime) -> dict[str, Any]:
-        """Hold a runtime against the reference, and against itself."""
-        refs = [ref for batch in self.sample for ref in batch.refs]
-        logits = _logits(runtime, self.sample)
-        scores = parity.score_agreement(
-            refs, logits, self.reference, bundle=self.bundle, precision=runtime.options.precision
-        )
-        repeats = all(np.array_equal(_logits(runtime, self.sample), logits) for _ in range(3))
-        alone = all(
-            np.array_equal(_logits(runtime, [_cell(batch, 0)])[0], _logits(runtime, [batch])[0])
-            for batch in self.sample
-        )
-        pixels = all(each["holds"] for each in self.pixels.values())
+    @cached_property
+    def plans(self) -> dict[str, Plan]:
+        """The cells of each format."""
         return {
-            "agrees": bool(scores.holds and repeats and alone and pixels),
-            "largest_dp": scores.max_dp,
-            "flips": scores.flips,
-            "repeats_bit_for_bit": repeats,
-            "alone_bit_for_bit": alone,
-            "pixels": self.pixels,
+            name: plan_source(self._source(name), SlideRule(), self.scale.batch * 16)
+            for name in FORMATS_OF_CELLS
         }
 
-    def _decoder(self, read: Any) -> Decoder:
-        """Open the decoder that works on the device."""
-        options = DecodeOptions(batch=self.scale.batch)
-        return BatchDecoder(DaliCodec, read, self.bundle.input, options, self.scale.device)
+    def shards(self, form: str) -> list[Shard]:
+        """All cells of a format."""
+        return list(self.plans[form].shards())
 
-    def _runtime(self, name: str) -> Runtime:
-        """Open a runtime in half precision."""
-        options = RuntimeOptions(precision="fp16", batch=self.scale.batch)
-        if self.scale.device.type == "cpu":
-            return _OnProcessor(self.bundle, options)
-        return open_runtime(name, self.bundle, options, sample=self.sample)
+    def decoder(
+        self, form: str, name: str = "dali", device: str | None = None, **how: Any
+    ) -> Decoder:
+        """Open a decoder of one format's cells; where the model runs, unless told otherwise."""
+        where = device or ("gpu" if self.scale.on_gpu else "cpu")
+        options = DecodeOptions(batch=self.scale.batch, device=where, **how)
+        return open_decoder(name, self._source(form).read, self.bundle.input, options)
 
-    def _pixel_agreement(self, plan: Plan, decoder: Decoder, read: Any) -> dict[str, Any]:
-        """Hold the decoder against Pillow."""
-        batches = parity.sample(decoder, plan.spread(CELLS), CELLS)
-        pillow = open_decoder(
-            "pillow", read, self.bundle.input, DecodeOptions(batch=self.scale.batch)
-        )
-        found = parity.compare_decoder(pillow, batches)
-        assert found is not None
-        codecs = sorted({str(facts.codec) for batch in batches for facts in batch.facts})
-        return {"holds": found.holds, "mean": found.mean, "p999": found.p999, "codecs": codecs}
+    @cached_property
+    def sample(self) -> list[Batch]:
+        """Cells to compare on."""
+        decoder = self.decoder("JPEG")
+        return parity.sample(decoder, self.plans["JPEG"].spread(CELLS), CELLS)
 
-    def _on_device(self) -> list[Batch]:
-        """Return full batches of real pixels on the device."""
-        batches = list(self.decoders["BMP"].stream(self.shards["BMP"][:1]))
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Logits of the sample by FP32 PyTorch."""
+        options = RuntimeOptions(batch=min(CELLS, self.scale.batch))
+        return logits_of(open_runtime("torch", self.bundle, options), self.sample)
+
+    @cached_property
+    def pixels(self) -> list[Batch]:
+        """Full batches of real pixels, on the device."""
+        batches = list(self.decoder("BMP").stream(self.shards("BMP")[:1]))
         return [batch for batch in batches if len(batch.refs) == self.scale.batch] or batches
 
-    def _until(self, items: Sequence[T]) -> Iterator[T]:
+    @property
+    def precision(self) -> str:
+        """Half; the processor takes ages for it."""
+        return "fp16" if self.scale.on_gpu else "fp32"
+
+    def runtimes(self) -> list[str]:
+        """Name the runtimes of a GPU, those that need no build first."""
+        names = [row.name for row in reversed(RUNTIMES) if row.device == GPU]
+        return names if self.scale.on_gpu else names[:1]
+
+    def opened(self, name: str) -> tuple[Runtime, float]:
+        """Open a runtime; return it and how many seconds that took, building included."""
+        start = time.monotonic()
+        options = RuntimeOptions(precision=self.precision, batch=self.scale.batch)
+        if not self.scale.on_gpu:
+            return _OnProcessor(self.bundle, options), time.monotonic() - start
+        torch.cuda.empty_cache()
+        runtime = open_runtime(name, self.bundle, options, sample=self.sample)
+        return runtime, time.monotonic() - start
+
+    def agreement(self, runtime: Runtime) -> dict[str, Any]:
+        """Hold a runtime against the reference on the sample."""
+        refs = [ref for batch in self.sample for ref in batch.refs]
+        scores = parity.score_agreement(
+            refs,
+            logits_of(runtime, self.sample),
+            self.reference,
+            bundle=self.bundle,
+            precision=runtime.options.precision,
+        )
+        return {"agrees": bool(scores.holds), "largest_dp": scores.max_dp, "flips": scores.flips}
+
+    def until(self, items: Sequence[T], seconds: float | None = None) -> Iterator[T]:
         """Go round until the time is up, warm-up included."""
-        end = time.perf_counter() + 1.5 * self.scale.seconds
+        end = time.perf_counter() + 1.5 * (seconds or self.scale.seconds)
         for number in count():
             if number >= LEAST and time.perf_counter() > end:
                 return
             yield items[number % len(items)]
 
-    def _rate(self, stream: Iterable[Any]) -> float:
+    def rate(self, stream: Iterable[Any]) -> float:
         """Return cells/s after a warm-up of a third of the time, and of two batches at least."""
         begin = warm = time.perf_counter()
         cells = 0
@@ -181,23 +172,22 @@ class Bench:
                 cells += len(item.refs)
         return cells / (time.perf_counter() - warm)
 
+    def _source(self, form: str) -> Any:
+        """Open the folder of a format."""
+        return open_source(self.scratch / "cells" / form)
 
-def _logits(runtime: Runtime, batches: Iterable[Batch]) -> np.ndarray:
+
+def logits_of(runtime: Runtime, batches: Iterable[Batch]) -> np.ndarray:
     """Score through the stream."""
     return np.concatenate([scores.logits for scores in runtime.stream(batches)])
 
 
-def _cell(batch: Batch, index: int) -> Batch:
-    """Return one cell of a batch as a batch."""
-    one = slice(index, index + 1)
+def on_host(batch: Batch, cells: slice) -> Batch:
+    """Return some cells of a batch as a batch in host memory."""
     return replace(
-        batch, refs=batch.refs[one], facts=batch.facts[one], pixels=batch.pixels[one], quality=None
+        batch,
+        refs=batch.refs[cells],
+        facts=batch.facts[cells],
+        pixels=batch.host_pixels[cells].copy(),
+        quality=None,
     )
-
-
-def _held_mib(device: torch.device) -> float | None:
-    """Return what the GPU holds now, all libraries together: torch's peak misses TensorRT's."""
-    if device.type != "cuda":
-        return None
-    free, total = torch.cuda.mem_get_info(device)
-    return (total - free) / MIB

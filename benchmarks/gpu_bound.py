@@ -49,6 +49,6 @@ def bandwidth(device: torch.device) -> float | None:
     """Return the card's memory bandwidth in bytes/s, from its clock and bus; None if not known."""
     if device.type != "cuda":
         return None
-    card = torch.cuda.get_device_properties(device)
-    clock = card.memory_clock_rate * HERTZ_IN_KILOHERTZ
-    return clock * TRANSFERS_A_CLOCK * card.memory_bus_width / BITS or None
+    card = torch.cuda.get_device_properties(device)  # releases differ in what it tells
+    clock = getattr(card, "memory_clock_rate", 0) * HERTZ_IN_KILOHERTZ
+    return clock * TRANSFERS_A_CLOCK * getattr(card, "memory_bus_width", 0) / BITS or None

@@ -1,4 +1,4 @@
-"""What the GPU benchmark runs on: bundles of two input sizes, and folders of JPEG and BMP cells."""
+"""What the GPU benchmark runs on: bundles of two input sizes, and folders of cells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["bundle_of_size", "cell_folders"]
+__all__ = ["FORMATS_OF_CELLS", "bundle_of_size", "cell_folders"]
 
+FORMATS_OF_CELLS = ("JPEG", "BMP", "PNG")
 DRAWN = 200  # pictures, if there are no real ones
 TINY = "test_efficientnet"
 
 
 def bundle_of_size(size: int, folder: Path, *, tiny: bool) -> ModelBundle:
-    """Write the default model for *size* x *size*; or, where *tiny*, one that means nothing."""
+    """Make the default model for *size* x *size*, once; where *tiny*, one that means nothing."""
+    if (folder / "screening.json").exists():
+        return ModelBundle.load(folder)
     config = json.loads((DEFAULT_BUNDLE / "config.json").read_text(encoding="utf-8"))
     screening = json.loads((DEFAULT_BUNDLE / "screening.json").read_text(encoding="utf-8"))
     for name in ("format", "weights_sha256", "trust_sha256"):  # fitted at the model's own size
@@ -46,6 +49,8 @@ def cell_folders(cells: Path, scratch: Path, count: int) -> dict[str, Path]:
     pictures = {name: sorted((cells / of).rglob("UID_*")) for name, of in real.items()}
     if not all(pictures.values()):
         pictures = _drawn(scratch / "drawn", min(count, DRAWN))
+    few = pictures["BMP"][: min(count, DRAWN)]
+    pictures["PNG"] = converted(few, scratch / "png", FORMATS["PNG"])
     return {name: linked(paths, scratch / name, count) for name, paths in pictures.items()}
 
 
