@@ -292,6 +292,8 @@ def fingerprint() -> Fingerprint:
     return Fingerprint(
         bundle="made up",
         selection="everything",
+        columns="",
+        box_margin=0,
         slide_rule="parent",
         shard_cells=PART_CELLS,
         decoder="pillow",

@@ -110,12 +110,15 @@ class CellFacts:
         content_hash: xxh3-128 of the file's bytes in hex; None if they could not be read.
         codec: Which codec decoded it (``dali``, ``dali-gpu``, ``raw-bmp``, ``pillow``);
             None if none did.
+        padded: Which share of the pixels lies outside of the field that the cell is a box on, and
+            is black; None for a cell that is a file of its own, or was not decoded.
     """
 
     width: int | None = None
     height: int | None = None
     content_hash: str | None = None
     codec: str | None = None
+    padded: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

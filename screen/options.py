@@ -13,6 +13,7 @@ from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, Choice, runtime_row
 from engines.runtime.base import default_batch
+from engines.sources.options import SourceOptions
 from engines.sources.selection import Selection
 from engines.sources.slide_rule import SlideRule
 from screen.summary.flags import Thresholds
@@ -41,6 +42,9 @@ class RunOptions:
             them; strings, paths or URLs.
         include: Patterns of which a cell has to match one (``engines.sources.Selection``).
         exclude: And of which it may match none.
+        columns: What a table's columns are called, ``role=name`` each
+            (``engines.sources.options.ROLES``).
+        box_margin: Pixels around a box on a field that are shown, too.
         out: Results folder, or the URL of one (s3://, gs://, hf://).
         model: Folder of the model's bundle; by default the model that ships.
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
@@ -53,7 +57,6 @@ class RunOptions:
         max_pixels: An image of more is not decoded.
         slide: How a cell's slide is told from its path.
         coverage: How often prediction sets are to hold the true class.
-        embeddings: Whether cells get a column ``embedding``, the pooled features.
         thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
         retry_unreadable: Whether the shards of an earlier start that hold cells which could not
@@ -70,6 +73,8 @@ class RunOptions:
     out: StrPath | Location
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
+    columns: Sequence[str] = ()
+    box_margin: int = 0
     model: StrPath = DEFAULT_BUNDLE
     decoder: str = AUTO
     decode_on: str = AUTO
@@ -81,7 +86,6 @@ class RunOptions:
     max_pixels: int = 25_000_000
     slide: SlideRule = field(default_factory=SlideRule)
     coverage: float = 0.95
-    embeddings: bool = False
     thresholds: Thresholds = field(default_factory=Thresholds)
     restart: bool = False
     retry_unreadable: bool = False
@@ -98,6 +102,7 @@ class RunOptions:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+        _ = self.reading  # which refuses what cannot be read
 
     @property
     def sources(self) -> tuple[Location, ...]:
@@ -110,9 +115,14 @@ class RunOptions:
         return not isinstance(self.source, Sequence) or isinstance(self.source, str)
 
     @property
-    def selection(self) -> Selection:
-        """Which of the cells are wanted."""
-        return Selection(tuple(self.include), tuple(self.exclude))
+    def reading(self) -> SourceOptions:
+        """How the source is read."""
+        return SourceOptions(
+            selection=Selection(tuple(self.include), tuple(self.exclude)),
+            columns=tuple(sorted(self.columns)),
+            box_margin=self.box_margin,
+            max_pixels=self.max_pixels,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

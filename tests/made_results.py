@@ -157,6 +157,8 @@ def fingerprint(source):
     return Fingerprint(
         bundle="b" * 64,
         selection="everything",
+        columns="",
+        box_margin=0,
         slide_rule=str(source),
         shard_cells=7,
         decoder="pillow",

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import os
+
 __all__ = ["KINDS", "made_source"]
 
 
@@ -25,4 +29,37 @@ def several(cells, _out):
     return [cells / "first", cells / "second"]
 
 
-KINDS = {"folder": folder, "images": images, "several": several}
+def manifest(cells, out):
+    """A CSV file that names each cell, its slide and more."""
+    files = sorted(path for path in cells.rglob("*") if path.is_file())
+    out.mkdir(exist_ok=True)
+    path = out / "cells.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "slide", "label", "sha256", "number"])
+        for number, cell in enumerate(files):
+            name = os.path.relpath(cell, out)
+            digest = hashlib.sha256(cell.read_bytes()).hexdigest()
+            rows.writerow([name, f"slide of {cell.parent.name}", "hem", digest, number])
+    return path
+
+
+def boxes(cells, out):
+    """Boxes on some of the cells, as if they were fields; one is empty."""
+    out.mkdir(exist_ok=True)
+    path = out / "boxes.csv"
+    lines = ["path,class,x,y,width,height"]
+    for cell in sorted((cells / "second").glob("*.bmp")):
+        name = os.path.relpath(cell, out)
+        lines += [f"{name},a,{x},5,40,40" for x in (0, 10, 70)] + [f"{name},b,5,5,0,9"]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+KINDS = {
+    "folder": folder,
+    "images": images,
+    "several": several,
+    "manifest": manifest,
+    "boxes": boxes,
+}

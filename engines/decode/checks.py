@@ -11,6 +11,7 @@ from engines.cells import CellFacts, Fault, RefusedCellError
 from engines.decode.base import DecodeError
 from engines.decode.header_limits import overclaim, webp_size
 from engines.decode.integrity import damage
+from engines.decode.regions import padded_share
 from engines.errors import UserError
 from engines.sources.base import is_of_the_place
 
@@ -77,7 +78,7 @@ def _read(ref: CellRef, read: Read) -> bytes | Fault:
 
 def _hashed(data: bytes) -> CellFacts:
     """Return what is known of a cell that was read."""
-    return CellFacts(content_hash=xxhash.xxh3_128_hexdigest(data))
+    return CellFacts(content_hash=xxhash.xxh3_128_hexdigest(data), padded=padded_share(data))
 
 
 def decoded_cell(opened: OpenedCell) -> tuple[NDArray[np.uint8], CellFacts] | Fault:

@@ -16,8 +16,10 @@ from engines.errors import SourceError
 from engines.locations import access_hint, location, storage_errors
 from engines.sources.base import Entry, Listing, Source
 from engines.sources.images import ImagesSource, names_an_image
-from engines.sources.selection import EVERYTHING, Selection
+from engines.sources.options import AS_IT_IS, SourceOptions
+from engines.sources.selection import Selection
 from engines.sources.several import SeveralSources
+from engines.sources.tables.manifest import is_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,13 +27,14 @@ if TYPE_CHECKING:
     from engines.locations import Location
 
 __all__ = [
-    "EVERYTHING",
+    "AS_IT_IS",
     "SOURCES",
     "Entry",
     "Listing",
     "Selection",
     "Source",
     "SourceKind",
+    "SourceOptions",
     "open_source",
 ]
 
@@ -70,11 +73,17 @@ SOURCES = (
         recognises=lambda where: not isinstance(where, Path) and where.is_dir(),
         opener="engines.sources.remote:RemoteSource",
     ),
+    SourceKind(
+        name="manifest",
+        means="a table (CSV or Parquet) of image files or of boxes on them",
+        recognises=is_manifest,
+        opener="engines.sources.tables.manifest:ManifestSource",
+    ),
 )
 
 
 def open_source(
-    asked: StrPath | Location | Iterable[StrPath | Location], selection: Selection = EVERYTHING
+    asked: StrPath | Location | Iterable[StrPath | Location], options: SourceOptions = AS_IT_IS
 ) -> Source:
     """
     Open a source, or several as one.
@@ -82,7 +91,7 @@ def open_source(
     Args:
         asked: Folders, image files, or patterns of such (``slides/*/cells``, ``**`` for folders at
             any depth); paths or URLs.
-        selection: Which of the cells are wanted.
+        options: How they are read.
 
     Raises:
         SourceError: If there is nothing there, or nothing of a known kind.
@@ -96,8 +105,8 @@ def open_source(
                 folder = place.parent.resolve() if isinstance(place, Path) else place.parent
                 images.setdefault(folder, []).append(place.name)
             else:
-                sources.append(_opened(place, selection))
-    sources += [_named_images(folder, names, selection) for folder, names in images.items()]
+                sources.append(_opened(place, options))
+    sources += [_named_images(folder, names, options) for folder, names in images.items()]
     if not sources:
         raise SourceError("no source is given", hint="name a folder of cells")
     return sources[0] if len(sources) == 1 else SeveralSources(sources)
@@ -121,16 +130,16 @@ def _access(place: Location) -> Iterator[None]:
         raise SourceError(f"cannot read {place}: {error}", hint=access_hint(place)) from error
 
 
-def _named_images(folder: Location, names: Sequence[str], selection: Selection) -> Source:
+def _named_images(folder: Location, names: Sequence[str], options: SourceOptions) -> Source:
     """Open single images of one folder."""
     if isinstance(folder, Path):
-        return ImagesSource(folder, names, selection)
+        return ImagesSource(folder, names, options)
     from engines.sources.remote import RemoteSource
 
     with _access(folder):
         if not any((folder / name).exists() for name in names):
             raise _nothing_at(folder / names[0])
-        return RemoteSource(folder, selection, names)
+        return RemoteSource(folder, options, names)
 
 
 def _expanded(place: Location) -> list[Location]:
@@ -143,7 +152,7 @@ def _expanded(place: Location) -> list[Location]:
         found = _matching(place)
         if not found:
             raise SourceError(f"nothing matches {place}", hint="check the pattern of the cells")
-        return [each for each in found if each.is_dir() or names_an_image(each)] or found
+        return [each for each in found if names_an_image(each) or _kind(each)] or found
 
 
 def _matching(pattern: Location) -> list[Location]:
@@ -160,11 +169,11 @@ def _nothing_at(place: Location) -> SourceError:
     return SourceError(f"there is nothing at {place}", hint=f"check the {what} of the cells")
 
 
-def _opened(place: Location, selection: Selection) -> Source:
+def _opened(place: Location, options: SourceOptions) -> Source:
     """Open what is at a place as the first kind that recognises it."""
     if not place.exists():
         raise _nothing_at(place)
-    kind = next((kind for kind in SOURCES if kind.recognises(place)), None)
+    kind = _kind(place)
     if kind is None:
         kinds = ", or ".join(kind.means for kind in SOURCES)
         raise SourceError(
@@ -173,5 +182,10 @@ def _opened(place: Location, selection: Selection) -> Source:
             f"name {place.parent}",
         )
     module, _, name = kind.opener.partition(":")
-    opened: Source = getattr(import_module(module), name)(place, selection)
+    opened: Source = getattr(import_module(module), name)(place, options)
     return opened
+
+
+def _kind(place: Location) -> SourceKind | None:
+    """Return the first kind that recognises what is at a place."""
+    return next((kind for kind in SOURCES if kind.recognises(place)), None)

@@ -11,7 +11,7 @@ from engines.errors import SourceError
 from engines.files import read_regular
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.names import escaped, is_image_name, unescaped
-from engines.sources.selection import EVERYTHING, Selection
+from engines.sources.options import AS_IT_IS, SourceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,10 +36,10 @@ class FolderSource:
 
     carried: Mapping[str, pa.DataType] = MappingProxyType({})
 
-    def __init__(self, root: Path, selection: Selection = EVERYTHING) -> None:
+    def __init__(self, root: Path, options: SourceOptions = AS_IT_IS) -> None:
         """Take what is wanted of what lies below *root*."""
         self._root = os.fsencode(root.resolve())
-        self._selection = selection
+        self._selection = options.selection
         self.location = escaped(self._root)
         self.locations: tuple[str, ...] = (self.location,)
         self.name = escaped(os.path.basename(self._root)) or "/"

@@ -9,7 +9,7 @@ from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.folder import FolderSource
 from engines.sources.names import escaped, is_image_name
-from engines.sources.selection import EVERYTHING, Selection
+from engines.sources.options import AS_IT_IS, SourceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,7 +37,7 @@ class ImagesSource:
     carried = FolderSource.carried
 
     def __init__(
-        self, folder: Path, names: Iterable[str], selection: Selection = EVERYTHING
+        self, folder: Path, names: Iterable[str], options: SourceOptions = AS_IT_IS
     ) -> None:
         """
         Take the files called *names* in *folder*.
@@ -50,7 +50,7 @@ class ImagesSource:
         if not any((folder / os.fsdecode(name)).exists() for name in self._names):
             missing = folder / os.fsdecode(self._names[0])
             raise SourceError(f"there is nothing at {missing}", hint="check the path of the cells")
-        self._selection = selection
+        self._selection = options.selection
         self.location, self.name = self._folder.location, self._folder.name
         self.locations = self._folder.locations
 

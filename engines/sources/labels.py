@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from engines.errors import SourceError
-from engines.sources.manifest import is_table_name, read_columns
 from engines.sources.names import CNMC_NAME
+from engines.sources.tables.columns import is_table_name, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -17,7 +17,7 @@ from engines.errors import SourceError
 from engines.locations import access_hint, retried
 from engines.sources.base import Entry, Listing, Others
 from engines.sources.names import escaped, is_image_name, unescaped
-from engines.sources.selection import EVERYTHING, Selection
+from engines.sources.options import AS_IT_IS, SourceOptions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -98,7 +98,7 @@ class RemoteSource:
     def __init__(
         self,
         root: UPath,
-        selection: Selection = EVERYTHING,
+        options: SourceOptions = AS_IT_IS,
         names: Iterable[str] | None = None,
     ) -> None:
         """
@@ -106,11 +106,11 @@ class RemoteSource:
 
         Args:
             root: A folder.
-            selection: Which of its cells are wanted.
+            options: How they are read.
             names: Files in it, if it is only those.
         """
         self._root = root
-        self._selection = selection
+        self._selection = options.selection
         self._names = None if names is None else sorted(set(names))
         self.location = str(root).rstrip("/")
         self.locations: tuple[str, ...] = tuple(

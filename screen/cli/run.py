@@ -63,6 +63,22 @@ class SlideRuleType(click.ParamType[Any]):
     help="No cells that match; repeat for more.",
 )
 @click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="ROLE=NAME",
+    help="What a manifest calls its column of path, slide, cell_id, label, sha256, x, y, width or "
+    "height; repeat for more. Without a NAME there is no such column.",
+)
+@click.option(
+    "--box-margin",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    metavar="PIXELS",
+    help="Show so much around a box on a field image, too.",
+)
+@click.option(
     "--out",
     type=RESULTS,
     required=True,
@@ -162,11 +178,6 @@ class SlideRuleType(click.ParamType[Any]):
     show_default=True,
     help="A cell is out of distribution if at most this share of held-out cells is as strange.",
 )
-@click.option(
-    "--embeddings",
-    is_flag=True,
-    help="Add a column embedding: the model's pooled features, for slidescreen similar.",
-)
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
 @click.option(
     "--retry-unreadable",
@@ -188,7 +199,8 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     """
     Screen every cell image of SOURCE.
 
-    A SOURCE is a folder, with the folders in it; an image file; a pattern in quotes, such as
+    A SOURCE is a folder, with the folders in it; an image file; a manifest (CSV or Parquet) of
+    image files or of boxes on field images; a pattern in quotes, such as
     'slides/*/cells'; or - for such names on standard input, one a line. Several are screened as
     one. Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
 

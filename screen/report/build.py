@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
 from engines.files import whole_file
+from engines.sources import SourceOptions
 from screen.report.content.inputs import read_inputs
 from screen.report.content.pictures import PictureCounts, find_source, thumbnails
 from screen.report.page.html import render
@@ -79,7 +80,8 @@ def write_report(options: ReportOptions) -> Report:
             hint="move it away, or name another file with --out",
         )
     inputs = read_inputs(results, options.labels)
-    source = find_source(inputs.record.source.locations, options.source)
+    reading = SourceOptions(max_pixels=inputs.record.fingerprint.max_pixels)
+    source = find_source(inputs.record.source.locations, options.source, reading)
     page, pictures = _page(inputs, source)
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(page)

@@ -14,11 +14,11 @@ from engines.uncertainty import positives, predictions, probabilities
 from screen.results.schema import EVIDENCE_KEY, NO_PLACES, cell_schema, class_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from engines.cells import CellRef, Shard
+    from engines.cells import CellFacts, CellRef, Shard
     from screen.results.cell_uncertainty import ScoredCells, Uncertainty
 
 __all__ = ["shard_table"]
@@ -31,6 +31,7 @@ def shard_table(
     faults = [fault for item in gathered for fault in item.faults]
     scored = [ref for item in gathered for ref in item.refs]
     facts = [fact for item in gathered for fact in item.facts]
+    facts += [fault.facts for fault in faults]
     refs = scored + [fault.ref for fault in faults]
     order = _order(shard, refs)
     status = [OK] * len(scored) + [fault.status for fault in faults]
@@ -39,24 +40,26 @@ def shard_table(
         "slide": [ref.slide for ref in refs],
         "status": status,
         "error": pa.array([None] * len(scored) + [fault.reason for fault in faults], pa.string()),
-        **_fact_columns(facts + [fault.facts for fault in faults]),
+        **_fact_columns(facts),
         **_score_columns(scored, gathered, uncertainty, len(faults)),
     }
     schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)
     table = pa.table(columns, schema=schema).take(order)
-    if gathered[0].features is not None:
-        table = table.append_column("embedding", _embeddings(gathered, len(faults)).take(order))
-    carried = shard.carried if shard.carried is not None else table.select([])
-    for name in carried.column_names:
-        table = table.append_column(name, carried[name])
+    for name, values in _carried_columns(shard, facts, order):
+        table = table.append_column(name, values)
     return table
 
 
-def _embeddings(gathered: Sequence[ScoredCells], fault_count: int) -> pa.Array:
-    """Lay features out as lists of one fixed size; null for the *fault_count* cells at the end."""
-    features_NF = np.concatenate([item.features for item in gathered if item.features is not None])
-    values = pa.array(features_NF.astype(np.float16).ravel())
-    return _with_nulls(pa.FixedSizeListArray.from_arrays(values, features_NF.shape[1]), fault_count)
+def _carried_columns(
+    shard: Shard, facts: Sequence[CellFacts], order: pa.Array
+) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    """Yield what the source says of the cells of a shard; of boxes, how much of each is padding."""
+    if shard.carried is None:
+        return
+    yield from zip(shard.carried.column_names, shard.carried.columns, strict=True)
+    if "box_x" in shard.carried.column_names:
+        padded = pa.chunked_array([pa.array([fact.padded for fact in facts], pa.float64())])
+        yield "box_padded", padded.take(order)
 
 
 def _schema_of(evidence_Nhw: NDArray[np.float32] | None, classes: Sequence[str]) -> pa.Schema:
@@ -77,7 +80,7 @@ def _order(shard: Shard, refs: Sequence[CellRef]) -> pa.Array:
     return pa.array([position[ref.path] for ref in shard.refs])
 
 
-def _fact_columns(facts: Sequence[Any]) -> dict[str, pa.Array]:
+def _fact_columns(facts: Sequence[CellFacts]) -> dict[str, pa.Array]:
     """What is known of every file."""
     return {
         "width": pa.array([fact.width for fact in facts], pa.int64()),

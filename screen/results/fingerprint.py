@@ -17,6 +17,8 @@ class Fingerprint:
 
     bundle: str
     selection: str
+    columns: str
+    box_margin: int
     slide_rule: str
     shard_cells: int
     decoder: str
@@ -27,7 +29,6 @@ class Fingerprint:
     precision: str
     batch: int
     coverage: float
-    embeddings: bool = False
 
     @property
     def digest(self) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = [
+    "CARRIED",
     "CELLS",
     "DUPLICATES",
     "EVIDENCE_KEY",
@@ -105,6 +106,17 @@ CELLS = (
         "class activation map, h x w, row by row; mean + bias = the logit; null where the model's "
         "head has none",
     ),
+)
+
+CARRIED = (
+    Column("cell_id", TEXT, "as the source calls it; where a manifest has such a column"),
+    Column("label", TEXT, "what the source says that the cell is"),
+    Column("box_x", DOUBLE, "the box's first column in its field, in pixels, without margin"),
+    Column("box_y", DOUBLE, "the box's first row"),
+    Column("box_width", DOUBLE, "the box's width in pixels"),
+    Column("box_height", DOUBLE, "the box's height in pixels"),
+    Column("box_padded", DOUBLE, "share of the crop that lies outside of its field, and is black"),
+    Column("meta_<name>", TEXT, "any other column of a manifest, of its own type or as text"),
 )
 
 SLIDES = (

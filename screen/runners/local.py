@@ -43,7 +43,7 @@ def run(options: RunOptions) -> Iterator[Event]:
     """
     bundle = ModelBundle.load(Path(options.model))
     class_columns(bundle.classes)
-    source = open_source(options.sources, options.selection)
+    source = open_source(options.sources, options.reading)
     results = ResultsFolder(location(options.out))
     _require_outside(results.path, options.sources)
     with _torch_threads_put_back(), results.locked():

@@ -149,13 +149,15 @@ class Start:
     @property
     def _uncertainty(self) -> Uncertainty:
         """Return what turns scores into rows."""
-        return Uncertainty(self.bundle, self.options.coverage, self.options.embeddings)
+        return Uncertainty(self.bundle, self.options.coverage)
 
     def _fingerprint(self, settings: Settings) -> Fingerprint:
         """Put together what can change a row."""
         return Fingerprint(
             bundle=self.bundle.sha256,
-            selection=str(self.options.selection),
+            selection=str(self.options.reading.selection),
+            columns=" ".join(self.options.reading.columns),
+            box_margin=self.options.box_margin,
             slide_rule=self.options.slide.text,
             shard_cells=settings.shard_cells.value,
             decoder=settings.decoder.value,
@@ -166,7 +168,6 @@ class Start:
             precision=settings.precision.value,
             batch=settings.batch.value,
             coverage=self.options.coverage,
-            embeddings=self.options.embeddings,
         )
 
     def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> RunRecord:

@@ -20,8 +20,8 @@ import xxhash
 from engines.cells import CellRef
 from engines.errors import SourceError
 from engines.sources.folder import FolderSource
-from engines.sources.manifest import header_of, is_table_name, read_columns
 from engines.sources.names import CNMC_NAME, unescaped
+from engines.sources.tables.columns import header_of, is_table_name, read_columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

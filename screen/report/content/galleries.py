@@ -68,7 +68,7 @@ class Cell:
         evidence: ``(h * w,)`` float32, or None.
     """
 
-    values: Mapping[str, Any]
+    values: dict[str, Any]
     chances: tuple[float, ...] | None
     evidence: NDArray[np.float32] | None = field(default=None, repr=False)
 

@@ -102,6 +102,7 @@ def read_inputs(results: ResultsFolder, labels: str | None) -> ReportInputs:
     rows = slide_rows(slides, fields)
     galleries = choose_galleries(overview.top_cells, [row.index for row in rows[:MOST_SLIDES]])
     chosen = read_cells(cells, galleries.all_rows, fields)
+    _add_locators(results, [cell.values for cell in chosen.values()])
     paths = [cell.values["path"] for cell in chosen.values()]
     return ReportInputs(
         record=record,
@@ -136,6 +137,19 @@ def _named(paths: Sequence[str], labels: Labels | None, fields: Fields) -> dict[
     codes = [] if labels is None else labels.codes(paths).tolist()
     pairs = zip(paths, codes, strict=labels is not None)
     return {path: fields.classes[code] for path, code in pairs if code >= 0}
+
+
+def _add_locators(results: ResultsFolder, cells: Sequence[dict[str, Any]]) -> None:
+    """Say of some cells where in their source their bytes are; without a plan, paths have to do."""
+    if not results.plan.exists():
+        return
+    by_path = {cell["path"]: cell for cell in cells}
+    wanted = pa.array(list(by_path), pa.string())
+    with native_file(results.plan) as file, pq.ParquetFile(file) as table:
+        for batch in table.iter_batches(columns=["path", "locator"]):
+            found = batch.filter(pc.is_in(batch["path"], value_set=wanted)).to_pylist()
+            for row in found:
+                by_path[row["path"]]["locator"] = row["locator"]
 
 
 def _copies(results: ResultsFolder, paths: Sequence[str]) -> dict[str, str]:

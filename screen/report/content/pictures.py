@@ -19,7 +19,7 @@ from engines.decode.geometry import placement
 from engines.decode.pillow import PillowEncoded
 from engines.errors import SourceError
 from engines.hardware.machine import usable_cores
-from engines.sources import open_source
+from engines.sources import AS_IT_IS, SourceOptions, open_source
 from engines.sources.names import unescaped
 
 if TYPE_CHECKING:
@@ -96,7 +96,9 @@ class PictureCounts:
         return self.wanted - self.gone - self.changed - self.undecodable - self.left_out
 
 
-def find_source(locations: Sequence[str], elsewhere: Location | None = None) -> Source | None:
+def find_source(
+    locations: Sequence[str], elsewhere: Location | None = None, options: SourceOptions = AS_IT_IS
+) -> Source | None:
     """
     Open what was screened, or the folder it was moved to; None if it is gone.
 
@@ -104,9 +106,9 @@ def find_source(locations: Sequence[str], elsewhere: Location | None = None) -> 
         SourceError: If *elsewhere* is not there.
     """
     if elsewhere is not None:
-        return open_source(elsewhere)
+        return open_source(elsewhere, options)
     try:
-        return open_source([os.fsdecode(unescaped(each)) for each in locations])
+        return open_source([os.fsdecode(unescaped(each)) for each in locations], options)
     except (SourceError, OSError):
         return None
 
@@ -121,7 +123,7 @@ def thumbnails(source: Source, cells: Sequence[Cell], fields: Fields) -> Iterato
 def _thumbnail(source: Source, cell: Cell, edge: int, fields: Fields) -> Thumbnail:
     """Read, compare, decode and shrink one cell."""
     try:
-        data = source.read(CellRef(cell.values["path"], ""))
+        data = source.read(CellRef(cell.values["path"], "", cell.values.get("locator", "")))
     except OSError:
         return Thumbnail(problem="gone")
     if xxhash.xxh3_128_hexdigest(data) != cell.values["content_hash"]:

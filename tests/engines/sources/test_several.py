@@ -6,7 +6,7 @@ import pytest
 
 from engines.cells import CellRef
 from engines.errors import SourceError
-from engines.sources import Selection, open_source
+from engines.sources import Selection, SourceOptions, open_source
 from engines.sources.slide_rule import SlideRule
 
 
@@ -109,7 +109,7 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_a_folder(tmp_path):
 )
 def test_only_what_is_wanted_is_listed_and_the_rest_is_counted(tree, selection, expected):
     """What is left out by a pattern is not silent either."""
-    listing = open_source(tree / "one/s", selection).list()
+    listing = open_source(tree / "one/s", SourceOptions(selection=selection)).list()
 
     assert {entry.path for entry in listing} == expected
     assert listing.others.count == 2 - len(expected)

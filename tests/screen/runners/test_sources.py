@@ -8,6 +8,7 @@ from itertools import islice
 
 import pytest
 import xxhash
+from made_sources import made_source
 
 import screen
 from screen.runners.events import ShardDone
@@ -41,7 +42,14 @@ def pattern(cells):
     return {"source": str(cells / "*")}, folder(cells)[1]
 
 
-KINDS = [folder, selected, several, images, pattern]
+def manifest(cells):
+    """Return a table that names every file of a folder."""
+    files = {f"cells/{path}": file for path, file in folder(cells)[1].items()}
+    return {"source": made_source("manifest", cells, cells.parent)}, files
+
+
+FILES = [folder, selected, several, images, pattern, manifest]
+KINDS = FILES
 
 
 def _files(cells):
@@ -89,8 +97,8 @@ def test_a_cell_is_scored_the_same_wherever_it_comes_from(kind, cells, tmp_path)
     found = ran(options)
 
     for path, file in files.items():
-        same = whole[_name(cells, file)]
-        assert found[path] == {**same, "path": path, "slide": found[path]["slide"]}
+        same = {**whole[_name(cells, file)], "path": path, "slide": found[path]["slide"]}
+        assert {name: found[path][name] for name in same} == same
 
 
 def test_resuming_equals_never_stopping(kind, tmp_path):
@@ -104,6 +112,7 @@ def test_resuming_equals_never_stopping(kind, tmp_path):
     assert ran(options) == expected
 
 
+@pytest.mark.parametrize("kind", FILES, indirect=True, ids=lambda kind: kind.__name__)
 def test_a_finished_run_says_what_has_changed_since(kind, caplog):
     """Asked again, it lists its source; nothing is screened."""
     options, files = kind

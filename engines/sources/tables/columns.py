@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["PATH_COLUMNS", "TABLES", "header_of", "is_table_name", "read_columns"]
+__all__ = ["PATH_COLUMNS", "TABLES", "header_of", "is_parquet", "is_table_name", "read_columns"]
 
 TABLES = (".csv", ".parquet")
-PATH_COLUMNS = ("path", "file")
+PATH_COLUMNS = ("path", "file", "image")
+PARQUET = b"PAR1"  # how a file begins
 SHOWN_COLUMNS = 6
 TABLE_HINT = "give a .csv or .parquet file with the columns path (or file) and label"
 
@@ -25,6 +26,12 @@ TABLE_HINT = "give a .csv or .parquet file with the columns path (or file) and l
 def is_table_name(name: str) -> bool:
     """Whether a file is a table, going by its name."""
     return name.lower().endswith(TABLES)
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether a file is Parquet, going by how it begins."""
+    with path.open("rb") as file:
+        return file.read(len(PARQUET)) == PARQUET
 
 
 def header_of(path: Path) -> list[str]:
@@ -38,7 +45,7 @@ def header_of(path: Path) -> list[str]:
     from pyarrow import parquet
 
     try:
-        if path.suffix.lower() == ".parquet":
+        if is_parquet(path):
             with native_file(path) as file:
                 return list(parquet.read_schema(file).names)
         with path.open(encoding="utf-8-sig", newline="", errors="replace") as text:
@@ -93,7 +100,7 @@ def _arrow_table(path: Path, columns: list[str]) -> pa.Table:
     from pyarrow import csv, parquet
 
     with native_file(path) as file:
-        if path.suffix.lower() == ".parquet":
+        if is_parquet(path):
             return parquet.read_table(file, columns=columns)
         convert = csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),

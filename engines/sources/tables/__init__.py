@@ -1,0 +1,1 @@
+"""Sources that are tables: manifests of files, boxes on fields, Parquet with images in it."""

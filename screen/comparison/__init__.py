@@ -1,1 +1,0 @@
-"""Two runs over the same cells, held against each other."""
