@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from timm.models import load_state_dict
 
 from engines.errors import UserError
+from engines.models.architecture import refusal
 from engines.models.head import head_of
 from engines.models.input import CHANNELS, ModelInput
 from train.export.bundle_files import NetworkSpec
@@ -88,6 +89,9 @@ def imported_network(asked: ImportAsked) -> Imported:
             f"{file} does not say which architecture it is", hint="name it with --model"
         )
     arguments = {**config.get("model_args", {}), **asked.model_args}
+    arguments.pop("num_classes", None)  # --classes says it
+    if reason := refusal(architecture, arguments):
+        raise UserError(f"{file} cannot be imported: {reason}", hint="see timm.list_models()")
     network = untrained_network(architecture, {**arguments, "num_classes": len(asked.classes)})
     weights = _weights(file)
     _fill(network, weights, file, architecture)

@@ -151,6 +151,11 @@ def test_a_folder_of_timms_says_its_architecture_and_input(command, network, tmp
         (("--classes", "a,b,c", "--model", ARCHITECTURE), r"is \(2,.* but \(3,"),
         (("--classes", "a,b", "--model", "resnet18"), "with these classes|not a whole resnet18"),
         (("--classes", "a,b", "--model", "no_such_net"), "cannot build no_such_net"),
+        (("--classes", "a,b", "--model", "hf-hub:a/b"), "not the name of one of timm's"),
+        (
+            ("--classes", "a,b", "--model", ARCHITECTURE, "--model-kwargs", "pretrained=true"),
+            "pretrained",
+        ),
         (("--classes", "a,b"), "does not say which architecture"),
     ],
 )
