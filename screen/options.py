@@ -57,6 +57,7 @@ class RunOptions:
         max_pixels: An image of more is not decoded.
         slide: How a cell's slide is told from its path.
         coverage: How often prediction sets are to hold the true class.
+        embeddings: Whether cells get a column ``embedding``, the pooled features.
         thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
         retry_unreadable: Whether the shards of an earlier start that hold cells which could not
@@ -86,6 +87,7 @@ class RunOptions:
     max_pixels: int = 25_000_000
     slide: SlideRule = field(default_factory=SlideRule)
     coverage: float = 0.95
+    embeddings: bool = False
     thresholds: Thresholds = field(default_factory=Thresholds)
     restart: bool = False
     retry_unreadable: bool = False

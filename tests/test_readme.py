@@ -44,6 +44,7 @@ def test_every_option_of_run_is_documented():
 
 def commands_in(text):
     """Yield program and arguments of every command that a page shows at a prompt or in a table."""
+    text = re.sub(r"\\\n\s*", "", text)  # a line that goes on
     for line in re.findall(r"(?:\$ |`|bin/)(slidescreen(?:-train)? [a-z][^`\n]*)", text):
         program, *arguments = shlex.split(line, comments=True)
         yield program, arguments

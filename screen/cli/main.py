@@ -8,11 +8,13 @@ import click
 
 from engines.command import DONE, MENDABLE, run_command, say
 from engines.sources.names import counted, printable
+from screen.cli.compare import compare
 from screen.cli.engine import engine
 from screen.cli.export import export
 from screen.cli.places import RESULTS
 from screen.cli.report import report
 from screen.cli.run import run
+from screen.cli.similar import similar
 
 if TYPE_CHECKING:
     from engines.locations import Location
@@ -93,4 +95,6 @@ def doctor() -> int:
 cli.add_command(run)
 cli.add_command(engine)
 cli.add_command(export)
+cli.add_command(similar)
+cli.add_command(compare)
 cli.add_command(report)

@@ -178,6 +178,11 @@ class SlideRuleType(click.ParamType[Any]):
     show_default=True,
     help="A cell is out of distribution if at most this share of held-out cells is as strange.",
 )
+@click.option(
+    "--embeddings",
+    is_flag=True,
+    help="Add a column embedding: the model's pooled features, for slidescreen similar.",
+)
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
 @click.option(
     "--retry-unreadable",

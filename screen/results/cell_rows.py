@@ -45,6 +45,8 @@ def shard_table(
     }
     schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)
     table = pa.table(columns, schema=schema).take(order)
+    if gathered[0].features is not None:
+        table = table.append_column("embedding", _embeddings(gathered, len(faults)).take(order))
     for name, values in _carried_columns(shard, facts, order):
         table = table.append_column(name, values)
     return table
@@ -60,6 +62,13 @@ def _carried_columns(
     if "box_x" in shard.carried.column_names:
         padded = pa.chunked_array([pa.array([fact.padded for fact in facts], pa.float64())])
         yield "box_padded", padded.take(order)
+
+
+def _embeddings(gathered: Sequence[ScoredCells], fault_count: int) -> pa.Array:
+    """Lay features out as lists of one fixed size; null for the *fault_count* cells at the end."""
+    features_NF = np.concatenate([item.features for item in gathered if item.features is not None])
+    values = pa.array(features_NF.astype(np.float16).ravel())
+    return _with_nulls(pa.FixedSizeListArray.from_arrays(values, features_NF.shape[1]), fault_count)
 
 
 def _schema_of(evidence_Nhw: NDArray[np.float32] | None, classes: Sequence[str]) -> pa.Schema:

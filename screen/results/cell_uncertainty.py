@@ -44,6 +44,7 @@ class ScoredCells:
         evidence: ``(n, h, w)`` float32, of the positive or else the predicted class; None where the
             model has none.
         quality: ``(n, Q)`` float32, NaN where it was not measured.
+        features: ``(n, F)`` float16, pooled; None where they are not wanted in the results.
     """
 
     refs: tuple[CellRef, ...]
@@ -53,6 +54,7 @@ class ScoredCells:
     distances: NDArray[np.float32] | None
     evidence: NDArray[np.float32] | None
     quality: NDArray[np.float32]
+    features: NDArray[np.float16] | None = None
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,12 @@ class Uncertainty:
     Attributes:
         bundle: The model.
         coverage: How often prediction sets are to hold the true class.
+        embeddings: Whether rows get the pooled features, too.
     """
 
     bundle: ModelBundle
     coverage: float
+    embeddings: bool = False
 
     @cached_property
     def conformal(self) -> Conformal | None:
@@ -94,6 +98,7 @@ class Uncertainty:
             self._distances(scores),
             _evidence(scores, self.bundle),
             unknown if scores.quality is None else scores.quality,
+            scores.features if self.embeddings else None,
         )
 
     def columns(

@@ -29,6 +29,7 @@ class Fingerprint:
     precision: str
     batch: int
     coverage: float
+    embeddings: bool = False
 
     @property
     def digest(self) -> str:

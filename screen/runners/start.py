@@ -149,7 +149,7 @@ class Start:
     @property
     def _uncertainty(self) -> Uncertainty:
         """Return what turns scores into rows."""
-        return Uncertainty(self.bundle, self.options.coverage)
+        return Uncertainty(self.bundle, self.options.coverage, self.options.embeddings)
 
     def _fingerprint(self, settings: Settings) -> Fingerprint:
         """Put together what can change a row."""
@@ -168,6 +168,7 @@ class Start:
             precision=settings.precision.value,
             batch=settings.batch.value,
             coverage=self.options.coverage,
+            embeddings=self.options.embeddings,
         )
 
     def _first_record(self, plan: Plan, fingerprint: Fingerprint, stages: Stages) -> RunRecord:

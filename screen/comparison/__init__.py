@@ -1,0 +1,1 @@
+"""Two runs over the same cells, held against each other."""
