@@ -25,7 +25,7 @@ CELLS = click.Path(file_okay=False, path_type=Path)
 @click.group()
 def engine() -> None:
     """
-    Build TensorRT engines, and look after those that are kept.
+    Build TensorRT engines, look after those that are kept, and export models for others.
 
     A run on a GPU builds what it needs by itself. KEY is the beginning of an engine's key.
 
@@ -99,6 +99,44 @@ def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any)
         made = show_building(events, console)
     click.echo(made.key.digest)
     say(engine_line(made))
+    return DONE
+
+
+@engine.command()
+@click.argument("bundle", type=click.Path(path_type=Path), default=DEFAULT_BUNDLE)
+@click.option(
+    "--onnx",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="The file to write; its README goes beside it.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    default="fp32",
+    show_default=True,
+    help="What the network computes in; its input and head are float32 in any case.",
+)
+@click.option("--force", is_flag=True, help="Replace files that slidescreen did not write, too.")
+def export(bundle: Path, path: Path, precision: str, *, force: bool) -> int:
+    """
+    Write the graph of BUNDLE (by default the model that ships) as ONNX, for other engines.
+
+    \b
+    Example:
+      slidescreen engine export --onnx model.onnx
+    """
+    from engines.mixed_precision.policy import kept_in_fp32
+    from engines.models.bundle import ModelBundle
+    from engines.models.onnx_package import write_onnx
+    from screen.cli.progress import show_logs
+
+    model = ModelBundle.load(bundle)
+    with show_logs(Console(stderr=True), quiet=False):
+        kept = kept_in_fp32(model, precision)
+        readme = write_onnx(model, path, precision=precision, keep_fp32=kept, force=force)
+    say(f"{path}, and what goes in and out in {readme}")
     return DONE
 
 
