@@ -109,9 +109,10 @@ class TableLabels:
         """
         self._codes: dict[str, int] = {}
         self._found: dict[str, str] = {}
+        known = self._codes.setdefault
         for path, label in rows:
             value = code.get(label, FOREIGN)
-            if self._codes.setdefault(path, value) != value:
+            if known(path, value) != value:
                 raise SourceError(
                     f"the labels name {path} twice, with different labels", hint="name it once"
                 )
@@ -123,7 +124,13 @@ class TableLabels:
         Raises:
             SourceError: If one row would label two cells.
         """
-        return np.array([self._code_of(path) for path in paths], np.int64)
+        # A key with a folder in it fits no other cell; only of the others there is more to know.
+        known = self._codes.get
+        codes = [known(path) if "/" in path else None for path in paths]
+        found = [
+            self._code_of(path) if c is None else c for path, c in zip(paths, codes, strict=True)
+        ]
+        return np.array(found, np.int64)
 
     def _code_of(self, path: str) -> int:
         """Look one cell up, by path, then by name."""
