@@ -35,7 +35,7 @@ sys.path.insert(0, str(REPOSITORY / "examples"))
 from draw_cells import draw_cell
 
 from engines.hardware.machine import Machine
-from engines.models.input import ModelInput
+from engines.models.input import FieldCentres, ModelInput
 from engines.parity import ScoreAgreement
 from engines.registry import Choice
 from screen.options import Settings
@@ -252,6 +252,7 @@ def record(source: Path, cells: int, slides: int) -> RunRecord:
             threshold=0.4,
             temperature=1.0,
             input=ModelInput(height=224, width=224, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)),
+            evidence=FieldCentres(16, 16, 32, 32),
             data={},
         ),
         decoder="none",
@@ -320,7 +321,7 @@ def draw_pictures(source: Path) -> list[str]:
 
 def lay_pictures(results: ResultsFolder, source: Path) -> None:
     """Put a picture where each cell lies that the report will show."""
-    inputs = read_inputs(results, None)
+    inputs = read_inputs(results)
 
     for row in inputs.galleries.order:
         path = source / inputs.cells[row].values["path"]

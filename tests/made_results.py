@@ -309,7 +309,7 @@ def counts(cells):
     )
 
 
-def overview(tmp_path, cells, labels=None, **made):
+def overview(tmp_path, cells, labels=None, review=None, **made):
     """Scan made results; return them, too."""
     results = ResultsFolder(make_results(tmp_path / "out", cells, source="/cells", **made))
     record = results.read_run()
@@ -317,4 +317,4 @@ def overview(tmp_path, cells, labels=None, **made):
     fields = Fields.of(record, rows.schema)
     slides = [slide["slide"] for slide in results.read_slides()]
     known = None if labels is None else open_labels(labels, fields.classes)
-    return scan(rows, fields, slides, known), rows, fields
+    return scan(rows, fields, slides, known, review), rows, fields

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -35,9 +36,14 @@ __all__ = ["made_report", "report", "report_line"]
     type=PLACE,
     help="The folder of cells, if it was moved since.",
 )
-def report(
-    results: Location, out: Location | None, labels: str | None, source: Location | None
-) -> int:
+@click.option(
+    "--review",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A review that the report's page saved (review.csv): its marks come back, and the report "
+    "says how far they agree with the model.",
+)
+def report(results: Location, **options: Any) -> int:
     """
     Write the report of RESULTS: one HTML file that opens from disk and needs no network.
 
@@ -45,9 +51,12 @@ def report(
     Example:
       slidescreen report results
       slidescreen report results --labels labels.csv --out labelled.html
+      slidescreen report results --review review.csv
     """
-    made = made_report(results=results, out=out, labels=labels, source=source)
+    made = made_report(results=results, **options)
     click.echo(report_line(made))
+    if made.review:
+        click.echo(made.review)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,9 +10,12 @@ from engines.errors import ResultsError
 from engines.files import whole_file
 from engines.sources import SourceOptions
 from screen.report.content.inputs import read_inputs
-from screen.report.content.pictures import PictureCounts, find_source, thumbnails
+from screen.report.content.nearest import EMBEDDING, nearest, read_embeddings
+from screen.report.content.pictures import MOST_BYTES, PictureCounts, find_source, pictures
+from screen.report.page.cell_data import cell_values, number_terms
 from screen.report.page.html import render
-from screen.report.page.script_data import cell_values, chart_values, slide_values
+from screen.report.page.review_values import review_line
+from screen.report.page.script_data import chart_values, slide_values
 from screen.report.page.template_values import page_values
 from screen.report.page.wording import gallery_words
 from screen.results.folder import ResultsFolder, is_report
@@ -19,15 +23,15 @@ from screen.results.tables import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from engines.locations import Location
     from engines.sources import Source
     from screen.report.content.inputs import ReportInputs
 
-__all__ = ["MOST_BYTES", "Report", "ReportOptions", "write_report"]
+__all__ = ["Report", "ReportOptions", "write_report"]
 
-MOST_BYTES = 14_500_000
-AROUND_A_PICTURE = 90  # bytes: its place and shape
+AROUND_NEIGHBOURS = 45  # bytes a cell: the cells that are most like it
 NO_PICTURE = {
     "gone": "file gone",
     "changed": "file changed since it was screened",
@@ -46,21 +50,32 @@ class ReportOptions:
         out: The file to write; None for report.html in it.
         labels: What the cells are (see ``engines.sources.labels.open_labels``); None if not known.
         source: Where the folder of cells is now; None if it is where it was.
+        review: What a person said of cells: review.csv, as the page saves it; None without.
     """
 
     results: Location
     out: Location | None = None
     labels: str | None = None
     source: Location | None = None
+    review: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A report that was written: where, its size in bytes, and how its pictures went."""
+    """
+    A report that was written.
+
+    Attributes:
+        path: Where.
+        size: In bytes.
+        pictures: How its pictures went.
+        review: How far a person agrees with the model, in words; empty without a review.
+    """
 
     path: Location
     size: int
     pictures: PictureCounts
+    review: str = ""
 
 
 def write_report(options: ReportOptions) -> Report:
@@ -69,8 +84,8 @@ def write_report(options: ReportOptions) -> Report:
 
     Raises:
         ResultsError: If there is no such run, its tables do not belong together, or the file
-            cannot be written.
-        SourceError: If *source* is not there.
+            cannot be written, or the review is none.
+        SourceError: If *source* is not there, or labels or review cannot be read.
     """
     results = ResultsFolder(options.results)
     path = options.out or results.report
@@ -79,38 +94,46 @@ def write_report(options: ReportOptions) -> Report:
             f"{path} is not a report of slidescreen: it is left alone",
             hint="move it away, or name another file with --out",
         )
-    inputs = read_inputs(results, options.labels)
+    inputs = read_inputs(results, options.labels, options.review)
     reading = SourceOptions(max_pixels=inputs.record.fingerprint.max_pixels)
     source = find_source(inputs.record.source.locations, options.source, reading)
-    page, pictures = _page(inputs, source)
+    page, counts = _page(inputs, source)
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(page)
-    return Report(path, len(page), pictures)
+    reviewed = inputs.overview.review
+    return Report(path, len(page), counts, review_line(reviewed) if reviewed else "")
 
 
 def _page(inputs: ReportInputs, source: Source | None) -> tuple[bytes, PictureCounts]:
     """Render once without pictures, to see how much room there is, then with them."""
     data, cells = _data(inputs)
     bare = render(page_values(inputs, PictureCounts(len(cells))), data)
-    pictures = _add_pictures(cells, inputs, source, MOST_BYTES - len(bare.encode()))
-    return render(page_values(inputs, pictures), data).encode(), pictures
+    room = MOST_BYTES - len(bare.encode()) - AROUND_NEIGHBOURS * len(cells)
+    counts = _add_pictures(cells, inputs, source, room)
+    _add_nearest(cells, inputs)
+    return render(page_values(inputs, counts), data).encode(), counts
 
 
 def _data(inputs: ReportInputs) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Return what the script draws; and of it the cells, which may still get pictures."""
     fields, grid = inputs.fields, inputs.fields.evidence
-    cells, scale = cell_values(inputs.shown, fields, inputs.notes)
+    cells, scale = cell_values(inputs)
     place = {row: index for index, row in enumerate(inputs.galleries.order)}
     data = {
+        "run": inputs.record.fingerprint.digest,
+        "classes": list(fields.classes),
+        "words": list(map(fields.words, fields.classes)),
         "positive": fields.positive_words or None,
+        "positiveClass": fields.positive_index,
         "threshold": fields.threshold,
         "oodLevel": fields.ood_level,
         "grid": grid and [grid.height, grid.width],
         "evidenceScale": scale,
-        "galleries": [each for each in gallery_words(fields) if inputs.galleries.rows[each["key"]]],
+        "terms": number_terms(fields),
+        "galleries": [each for each in gallery_words(fields) if inputs.galleries.uses(each["key"])],
         "slides": slide_values(inputs, place),
         "cells": cells,
-        "charts": chart_values(inputs.overview),
+        "charts": chart_values(inputs.overview, place),
     }
     return data, cells
 
@@ -123,21 +146,32 @@ def _add_pictures(
         for cell in cells:
             cell["why"] = NO_PICTURE["gone"]
         return PictureCounts(len(cells), gone=len(cells), folder_gone=True)
-    problems = []
-    made = thumbnails(source, inputs.shown, inputs.fields)
-    for cell, thumbnail in zip(cells, made, strict=True):
-        room -= len(thumbnail.uri) + AROUND_A_PICTURE
-        problem = "left_out" if thumbnail.uri and room < 0 else thumbnail.problem
-        problems.append(problem)
-        if problem:
-            cell["why"] = NO_PICTURE[problem]
+    problems: Counter[str] = Counter()
+    made = pictures(source, inputs.shown, inputs.fields, room)
+    for cell, picture in zip(cells, made, strict=True):
+        problems[picture.problem or ("whole" if picture.whole else "small")] += 1
+        if picture.problem:
+            cell["why"] = NO_PICTURE[picture.problem]
         else:
-            cell |= {"image": thumbnail.uri, "aspect": round(thumbnail.aspect, 4)}
-            cell |= {"box": [round(side, 4) for side in thumbnail.box or ()]}
+            cell |= {"image": picture.uri, "size": picture.size, "whole": picture.whole}
+            cell |= {"box": [round(side, 4) for side in picture.box or ()]}
     return PictureCounts(
         len(cells),
-        gone=problems.count("gone"),
-        changed=problems.count("changed"),
-        undecodable=problems.count("undecodable"),
-        left_out=problems.count("left_out"),
+        gone=problems["gone"],
+        changed=problems["changed"],
+        undecodable=problems["undecodable"],
+        left_out=problems["left_out"],
+        whole=problems["whole"],
     )
+
+
+def _add_nearest(cells: Sequence[dict[str, Any]], inputs: ReportInputs) -> None:
+    """Tell each cell with a picture which others with one are most like it, where that is known."""
+    places = [place for place, cell in enumerate(cells) if "image" in cell]
+    if EMBEDDING not in inputs.fields.present or len(places) < 2:  # noqa: PLR2004  no other
+        return
+    order = inputs.galleries.order
+    places.sort(key=order.__getitem__)
+    features_NF = read_embeddings(inputs.all_cells, [order[place] for place in places])
+    for place, found in zip(places, nearest(features_NF), strict=True):
+        cells[place]["near"] = [places[each] for each in found]

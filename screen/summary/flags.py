@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["FLAGS", "LIMITS", "Thresholds", "flag_meanings", "flag_words", "flags", "needs_a_look"]
+__all__ = [
+    "ABSTAINED",
+    "FLAGS",
+    "LIMITS",
+    "STRANGE",
+    "Thresholds",
+    "flag_meanings",
+    "flag_words",
+    "flags",
+    "needs_a_look",
+]
 
 POSITIVE = "positive_above_threshold"
 TOO_FEW = "too_few_cells"

@@ -1,6 +1,5 @@
 // The plots, drawn by Observable Plot as SVG in the page's own colours.
 "use strict";
-const report = JSON.parse(document.getElementById("data").textContent);
 const charts = (() => {
   const ACCENT = "var(--accent)", QUIET = "var(--quiet)", LINE = "var(--line)";
   const MOST_NAMED = 40;
@@ -36,7 +35,8 @@ const charts = (() => {
   const middle = (share) => share.value ?? (share.low + share.high) / 2;
 
   const shares = () => {
-    const rows = report.slides.filter((slide) => slide.share).map((slide) => ({ ...slide.share, name: slide.name, flagged: slide.flags.length > 0, at: middle(slide.share) }));
+    const rows = report.slides.map((slide, index) => ({ ...slide.share, index, known: slide.share, name: slide.name, flagged: slide.flags.length > 0 })).filter((row) => row.known);
+    for (const row of rows) row.at = middle(row.known);
     rows.sort((a, b) => a.at - b.at || (a.name < b.name ? -1 : 1));
     rows.forEach((row, index) => { row.rank = index + 1; });
     const named = rows.length <= MOST_NAMED;
@@ -48,15 +48,17 @@ const charts = (() => {
     const ranks = { type: "linear", domain: named ? [rows.length + 0.6, 0.4] : [0, rows.length + 1], label: named ? null : "slides, by rising estimate" };
     const cut = (name) => (name.length > 22 ? `${name.slice(0, 10)}…${name.slice(-10)}` : name);
     if (named) Object.assign(ranks, { ticks: rows.map((row) => row.rank), tickFormat: (rank) => cut(rows[rank - 1]?.name ?? "") });
-    put("chart-shares", (width) => Plot.plot({
+    const point = named ? Plot.pointerY : Plot.pointerX;
+    put("chart-shares", (width) => leading(Plot.plot({
       width, height: named ? 70 + 20 * Math.max(rows.length, 3) : 300, marginLeft: named ? 150 : 56, ...roomBelow,
       ariaLabel: `Share of ${report.positive} with its 95% interval, for ${rows.length} slides`,
       [axis]: named ? { ...below, ...scale } : scale, [named ? "y" : "x"]: named ? ranks : { ...below, ...ranks },
       marks: [
         rule(rows, { ...ends, ...place, stroke: ACCENT, strokeOpacity: named ? 0.6 : 0.3, strokeWidth: named ? 2 : 1 }),
         Plot.dot(known, { ...place, [axis]: "value", r: named ? 4 : 2, stroke: ACCENT, fill: (row) => (row.flagged ? ACCENT : "var(--paper)"), title: (row) => row.name }),
+        Plot.dot(known, point({ ...place, [axis]: "value", r: 8, stroke: "currentColor", strokeWidth: 2, maxRadius: 16 })),
       ],
-    }));
+    }), (row) => { location.hash = `#slide-${row.index}`; }));
   };
 
   const reliability = () => {
@@ -74,20 +76,59 @@ const charts = (() => {
     }));
   };
 
+  // What the pointer is near is ringed; a click follows it. For the keyboard there is another way.
+  const leading = (chart, follow) => {
+    chart.addEventListener("click", () => { if (chart.value) follow(chart.value); });
+    chart.classList.add("leads");
+    return chart;
+  };
+
+  // The slider goes through a plot's points from left to right and rings one of them.
+  const walk = (points, rings) => {
+    const slider = document.getElementById("point");
+    const label = document.getElementById("point-name");
+    const names = points.map((point) => point.cell);
+    slider.max = String(Math.max(0, points.length - 1));
+    const ring = () => {
+      const point = points[Number(slider.value)];
+      label.textContent = point ? report.cells[point.cell].path : "";
+      slider.setAttribute("aria-valuetext", point ? page.described(report.cells[point.cell]) : "none");
+      rings(point);
+    };
+    slider.oninput = ring;
+    document.getElementById("open-point").onclick = () => cellView.open(names, names[Number(slider.value)], "points of the plot, from left to right");
+    ring();
+  };
+
   const scatter = () => {
     const chosen = document.getElementById("quality");
     if (!chosen) return;
     const { sample } = report.charts;
-    const cells = sample.ood_p.map((p, i) => ({ x: sample[chosen.value]?.[i], y: sample.ood_score[i], out: p !== null && report.oodLevel !== null && p <= report.oodLevel })).filter((cell) => cell.x != null && cell.y !== null);
+    const cells = sample.ood_p.map((p, i) => ({ x: sample[chosen.value]?.[i], y: sample.ood_score[i], cell: report.charts.sampled[i], out: p !== null && report.oodLevel !== null && p <= report.oodLevel })).filter((cell) => cell.x != null && cell.y !== null);
     const out = cells.filter((cell) => cell.out).length;
-    put("chart-scatter", (width) => Plot.plot({
+    cells.sort((a, b) => a.x - b.x);
+    const names = cells.map((cell) => cell.cell);
+    put("chart-scatter", (width) => leading(Plot.plot({
       width, height: 300, marginLeft: 56, ...roomBelow, ariaLabel: `${cells.length} cells, ${out} of them out of distribution`,
       x: { ...below, label: chosen.selectedOptions[0].textContent.toLowerCase(), grid: true, nice: true }, y: { label: "distance from training", grid: true, nice: true },
       marks: [
         Plot.dot(cells.filter((cell) => !cell.out), { x: "x", y: "y", r: 2, fill: ACCENT, fillOpacity: 0.45 }),
         Plot.dot(cells.filter((cell) => cell.out), { x: "x", y: "y", r: 3.5, symbol: "times", stroke: "var(--for)", strokeWidth: 1.5 }),
+        Plot.dot(cells, Plot.pointer({ x: "x", y: "y", r: 7, stroke: "currentColor", strokeWidth: 2 })),
       ],
-    }));
+    }), (point) => cellView.open(names, point.cell, "points of the plot, from left to right")));
+    const chart = document.querySelector("#chart-scatter svg");
+    if (!chart) return;
+    const circle = document.createElementNS("http://www.w3.org/2000/svg", "circle");
+    for (const [name, value] of Object.entries({ r: 7, fill: "none", stroke: "currentColor", "stroke-width": 2, visibility: "hidden" })) circle.setAttribute(name, value);
+    chart.append(circle);
+    walk(cells, (point) => {
+      const slider = document.getElementById("point");
+      circle.setAttribute("visibility", point && document.activeElement === slider ? "visible" : "hidden");
+      if (!point) return;
+      circle.setAttribute("cx", chart.scale("x").apply(point.x));
+      circle.setAttribute("cy", chart.scale("y").apply(point.y));
+    });
   };
 
   const overview = () => {

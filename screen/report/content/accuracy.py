@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from screen.report.content.columns import Fields
 
-__all__ = ["LabelledAccuracy", "ReliabilityBin"]
+__all__ = ["LabelledAccuracy", "ReliabilityBin", "slide_rate"]
 
 BINS = 10
 RESAMPLES, SEED = 1_000, 0
@@ -122,26 +122,6 @@ class LabelledAccuracy:
         """How many cells are scored and labelled."""
         return int(self.scored.sum())
 
-    def rate(self, right_S: NDArray[Any], of_S: NDArray[Any]) -> tuple[float, float, float] | None:
-        """
-        Return a share over all slides with a 95% interval; None if it is of nothing.
-
-        The interval resamples whole slides, for cells of one slide are alike (percentile
-        bootstrap; Field and Welsh, JRSS B 2007). It is nan where fewer than five slides count.
-        """
-        right_S, of_S = right_S[of_S > 0], of_S[of_S > 0]
-        if not len(of_S):
-            return None
-        share = float(right_S.sum() / of_S.sum())
-        if len(of_S) < LEAST_SLIDES:
-            return share, np.nan, np.nan
-        random = np.random.default_rng(SEED)
-        even = np.full(len(of_S), 1 / len(of_S))
-        drawn_RS = (random.multinomial(len(of_S), even) for _ in range(RESAMPLES))
-        sums_R2 = np.array([(draw @ right_S, draw @ of_S) for draw in drawn_RS], np.float64)
-        low, high = np.quantile(sums_R2[:, 0] / sums_R2[:, 1], [0.025, 0.975])
-        return share, float(low), float(high)
-
     def reliability(self) -> list[ReliabilityBin]:
         """Return the bins that hold cells, by rising probability."""
         bins = []
@@ -154,3 +134,28 @@ class LabelledAccuracy:
     def calibration_error(self) -> float | None:
         """Expected calibration error over the ten bins of ``reliability``; None of no cell."""
         return expected_calibration_error(self._bins)
+
+
+def slide_rate(right_S: NDArray[Any], of_S: NDArray[Any]) -> tuple[float, float, float] | None:
+    """
+    Return a share over all slides with a 95% interval; None if it is of nothing.
+
+    The interval resamples whole slides, for cells of one slide are alike (percentile
+    bootstrap; Field and Welsh, JRSS B 2007). It is nan where fewer than five slides count.
+
+    Args:
+        right_S: How many cells of each slide are of the kind.
+        of_S: Of how many.
+    """
+    right_S, of_S = right_S[of_S > 0], of_S[of_S > 0]
+    if not len(of_S):
+        return None
+    share = float(right_S.sum() / of_S.sum())
+    if len(of_S) < LEAST_SLIDES:
+        return share, np.nan, np.nan
+    random = np.random.default_rng(SEED)
+    even = np.full(len(of_S), 1 / len(of_S))
+    drawn_RS = (random.multinomial(len(of_S), even) for _ in range(RESAMPLES))
+    sums_R2 = np.array([(draw @ right_S, draw @ of_S) for draw in drawn_RS], np.float64)
+    low, high = np.quantile(sums_R2[:, 0] / sums_R2[:, 1], [0.025, 0.975])
+    return share, float(low), float(high)

@@ -15,15 +15,18 @@ from engines.sources.labels import open_labels
 from screen.report.content.cell_reader import AGAIN_HINT, CellRows
 from screen.report.content.columns import Fields
 from screen.report.content.galleries import choose_galleries, read_cells
+from screen.report.content.review import read_review
 from screen.report.content.scan import scan
-from screen.report.content.slide_rows import slide_rows
+from screen.report.content.slide_rows import slide_rows, usual_lead
 from screen.results.table_records import check_table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from engines.sources.labels import Labels
     from screen.report.content.galleries import Cell, Galleries
+    from screen.report.content.review import Mark
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
     from screen.results.folder import ResultsFolder
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST_SLIDES", "CellNotes", "ReportInputs", "read_inputs"]
 
 MOST_SLIDES = 5_000
+FIRST_SLIDES = 5  # whose cells the overview shows if no slide is flagged
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,12 @@ class CellNotes:
     Attributes:
         labels: Their classes, where they are labelled.
         copies: The file that they are copies of.
+        marks: What a person said of them, by row.
     """
 
     labels: Mapping[str, str]
     copies: Mapping[str, str]
+    marks: Mapping[int, Mark]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +66,9 @@ class ReportInputs:
         rows: The slides as shown, the most urgent first; all of them.
         overview: Of all cells.
         galleries: Which cells are shown.
-        cells: Those, by row.
+        all_cells: Where the rows of all cells are.
+        cells: Those that are shown, by row.
+        slide_of: The index of the slide of each of those, by row.
         notes: More about those.
         labels: How the labels were named; None if there are none.
     """
@@ -71,7 +79,9 @@ class ReportInputs:
     rows: Sequence[SlideRow]
     overview: Overview
     galleries: Galleries
+    all_cells: CellRows
     cells: Mapping[int, Cell]
+    slide_of: Mapping[int, int]
     notes: CellNotes
     labels: str | None
 
@@ -86,23 +96,35 @@ class ReportInputs:
         return [self.cells[row] for row in self.galleries.order]
 
 
-def read_inputs(results: ResultsFolder, labels: str | None) -> ReportInputs:
+def read_inputs(
+    results: ResultsFolder, labels: str | None = None, review: Path | None = None
+) -> ReportInputs:
     """
     Read all that the page will say.
 
     Raises:
-        ResultsError: If the run has not ended, or its tables do not belong together.
+        ResultsError: If the run has not ended, its tables do not belong together, or the review
+            is none.
+        SourceError: If labels or review cannot be read.
     """
     record = _done_record(results)
     cells = CellRows.of(results, record)
     fields = Fields.of(record, cells.schema)
     slides = results.read_slides()
     known = None if labels is None else open_labels(labels, fields.classes)
-    overview = scan(cells, fields, [slide["slide"] for slide in slides], known)
+    said = None if review is None else read_review(review, fields.classes)
+    names = [slide["slide"] for slide in slides]
+    overview = scan(cells, fields, names, known, said)
     rows = slide_rows(slides, fields)
-    galleries = choose_galleries(overview.top_cells, [row.index for row in rows[:MOST_SLIDES]])
+    galleries = choose_galleries(
+        overview.top_cells,
+        [row.index for row in rows[:MOST_SLIDES]],
+        _leads(rows, fields),
+        {"marked": overview.review.cells if overview.review else [], "sample": overview.sampled},
+    )
     chosen = read_cells(cells, galleries.all_rows, fields)
     _add_locators(results, [cell.values for cell in chosen.values()])
+    number = {name: index for index, name in enumerate(names)}
     paths = [cell.values["path"] for cell in chosen.values()]
     return ReportInputs(
         record=record,
@@ -111,10 +133,22 @@ def read_inputs(results: ResultsFolder, labels: str | None) -> ReportInputs:
         rows=rows,
         overview=overview,
         galleries=galleries,
+        all_cells=cells,
         cells=chosen,
-        notes=CellNotes(_named(paths, known, fields), _copies(results, paths)),
+        slide_of={row: number[cell.values["slide"]] for row, cell in chosen.items()},
+        notes=CellNotes(
+            _named(paths, known, fields),
+            _copies(results, paths),
+            overview.review.marks if overview.review else {},
+        ),
         labels=labels,
     )
+
+
+def _leads(rows: Sequence[SlideRow], fields: Fields) -> dict[int, str]:
+    """Return which gallery the overview shows cells of: of flagged slides, else of the first."""
+    flagged = {row.index: row.lead for row in rows if row.lead}
+    return flagged or {row.index: usual_lead(fields) for row in rows[:FIRST_SLIDES]}
 
 
 def _done_record(results: ResultsFolder) -> RunRecord:

@@ -1,4 +1,4 @@
-"""Small pictures of cells, made from the bytes that were screened, and the evidence over them."""
+"""Pictures of cells, whole or small, made from the bytes that were screened."""
 
 from __future__ import annotations
 
@@ -6,73 +6,79 @@ import base64
 import io
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
 import xxhash
 from PIL import Image
 
 from engines.cells import CellRef
 from engines.decode.base import DecodeError
-from engines.decode.geometry import placement
 from engines.decode.pillow import PillowEncoded
 from engines.errors import SourceError
 from engines.hardware.machine import usable_cores
 from engines.sources import AS_IT_IS, SourceOptions, open_source
 from engines.sources.names import unescaped
+from screen.report.content.evidence_maps import overlay_box
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from engines.locations import Location
-    from engines.models.input import ModelInput
     from engines.sources import Source
-    from screen.report.content.columns import EvidenceGrid, Fields
+    from screen.report.content.columns import Fields
     from screen.report.content.galleries import Cell
 
 __all__ = [
+    "LARGEST",
+    "MOST_BYTES",
+    "Picture",
     "PictureCounts",
-    "Thumbnail",
-    "evidence_scale",
     "find_source",
-    "overlay_box",
-    "packed_evidence",
-    "thumbnails",
+    "pictures",
 ]
 
-QUALITY = 76
+QUALITY, SMALL_QUALITY = 85, 76
 EFFORT = 2  # of WebP's 0 to 6: 4 takes twice the time and saves 3%
 EDGES = ((1_200, 192), (10**9, 128))  # up to so many cells: so many pixels wide
-LEVELS = 127
-BRIGHTEST = 0.995  # a single outlier must not leave the other maps pale
+LARGEST = 1_024  # pixels: a larger crop is reduced even where pictures are whole
+MOST_BYTES = 14_500_000  # of the page
+LEAST_WHOLE = 1 / 4  # of the room goes to whole pictures in any case
+SPARE = 1.3  # small pictures may be so much larger than the first of them
+CHUNK = 64  # cells between two looks at what room is left
+AROUND_A_PICTURE = 110  # bytes: its place and shape
 
 
 @dataclass(frozen=True, slots=True)
-class Thumbnail:
+class Picture:
     """
     A cell's picture, or why there is none.
 
     Attributes:
         uri: A ``data:`` address; empty if there is none.
-        problem: ``gone``, ``changed`` or ``undecodable``; empty if there is a picture.
+        problem: ``gone``, ``changed``, ``undecodable`` or ``left_out``; empty if there is a
+            picture.
         box: Where the evidence map lies on the picture, as (left, top, width, height) in parts
             of the picture's sides; None without one.
-        aspect: Width by height.
+        size: Width and height of the crop in pixels, the right way up.
+        whole: Whether the picture has as many pixels as the crop.
     """
 
     uri: str = ""
     problem: str = ""
     box: tuple[float, float, float, float] | None = None
-    aspect: float = 1.0
+    size: tuple[int, int] = (1, 1)
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class PictureCounts:
     """
-    How the thumbnails went.
+    How the pictures went.
 
     Attributes:
         wanted: Cells that were to have one.
@@ -80,6 +86,7 @@ class PictureCounts:
         changed: Files that are not those that were screened.
         undecodable: Files that do not decode here.
         left_out: Pictures left out to keep the file small.
+        whole: Pictures at the crop's own resolution.
         folder_gone: Whether the whole source is gone.
     """
 
@@ -88,6 +95,7 @@ class PictureCounts:
     changed: int = 0
     undecodable: int = 0
     left_out: int = 0
+    whole: int = 0
     folder_gone: bool = False
 
     @property
@@ -113,56 +121,85 @@ def find_source(
         return None
 
 
-def thumbnails(source: Source, cells: Sequence[Cell], fields: Fields) -> Iterator[Thumbnail]:
-    """Yield a thumbnail of each cell, in order."""
+def pictures(source: Source, cells: Sequence[Cell], fields: Fields, room: int) -> Iterator[Picture]:
+    """
+    Yield a picture of each cell, in order, of *room* bytes in all.
+
+    The first are whole: they have the crop's own resolution, up to ``LARGEST`` pixels a side. They
+    are whole for as long as all cells after them still get a small picture, or the whole ones take
+    no more than a quarter of the room. The others are small, for as long as there is room at all.
+    """
+    room -= AROUND_A_PICTURE * len(cells)
     edge = next(edge for most, edge in EDGES if len(cells) <= most)
+    small = partial(_picture, source, fields, edge)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        yield from pool.map(lambda cell: _thumbnail(source, cell, edge, fields), cells)
+        tried = [len(each.uri) for each in pool.map(small, cells[:CHUNK])]
+        allowance = _Allowance(room, len(cells), SPARE * sum(tried) / max(1, len(tried)))
+        for start in range(0, len(cells), CHUNK):
+            chunk = cells[start : start + CHUNK]
+            large = allowance.whole
+            make = partial(_picture, source, fields, LARGEST) if large else small
+            for cell, picture in zip(chunk, pool.map(make, chunk), strict=True):
+                keep = not large or allowance.takes_whole(picture)
+                yield allowance.spent(picture if keep else small(cell))
 
 
-def _thumbnail(source: Source, cell: Cell, edge: int, fields: Fields) -> Thumbnail:
-    """Read, compare, decode and shrink one cell."""
+@dataclass(slots=True)
+class _Allowance:
+    """
+    What is left for pictures.
+
+    Attributes:
+        room: Bytes that are left.
+        cells: How many cells are still to come.
+        typical: Bytes of a small picture.
+        whole: Whether pictures are still whole.
+    """
+
+    room: float
+    cells: int
+    typical: float
+    whole: bool = True
+    _first: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Set aside what whole pictures may take in any case."""
+        self._first = self.room * LEAST_WHOLE
+
+    def takes_whole(self, picture: Picture) -> bool:
+        """Say whether a picture may stay whole; after the first that may not, none may."""
+        size = len(picture.uri)
+        others = (self.cells - 1) * self.typical
+        self.whole &= self.room - size >= others or size <= self._first
+        self._first -= size
+        return self.whole
+
+    def spent(self, picture: Picture) -> Picture:
+        """Count a picture, or leave it out."""
+        self.cells -= 1
+        if len(picture.uri) > self.room:
+            return Picture(problem="left_out")
+        self.room -= len(picture.uri)
+        return picture
+
+
+def _picture(source: Source, fields: Fields, edge: int, cell: Cell) -> Picture:
+    """Read, compare and decode one cell, and make it at most *edge* pixels wide and high."""
     try:
         data = source.read(CellRef(cell.values["path"], "", cell.values.get("locator", "")))
     except OSError:
-        return Thumbnail(problem="gone")
+        return Picture(problem="gone")
     if xxhash.xxh3_128_hexdigest(data) != cell.values["content_hash"]:
-        return Thumbnail(problem="changed")
+        return Picture(problem="changed")
     try:
         pixels, _ = PillowEncoded(data).decode()
     except DecodeError:
-        return Thumbnail(problem="undecodable")
+        return Picture(problem="undecodable")
     height, width = pixels.shape[:2]
     grid = fields.evidence
     box = None if grid is None else overlay_box(height, width, fields.input, grid)
-    return Thumbnail(uri=_uri(pixels, edge), box=box, aspect=width / height)
-
-
-def overlay_box(
-    height: int, width: int, expected: ModelInput, grid: EvidenceGrid
-) -> tuple[float, float, float, float]:
-    """
-    Return where an evidence map lies on a crop, in parts of the crop's width and height.
-
-    Args:
-        height: Of the crop, in pixels, as it was decoded.
-        width: Likewise.
-        expected: How it became the model's input: as a whole, its middle, or with black around it.
-        grid: The map's places, which may reach beyond the input, and so beyond the crop.
-
-    Returns:
-        Left, top, width, height.
-    """
-    place = placement(height, width, expected)
-    across = place.window.width / place.width  # pixels of the crop to a pixel of the input
-    down = place.window.height / place.height
-    left, top, wide, high = grid.rectangle
-    return (
-        (place.window.left + (left - place.left) * across) / width,
-        (place.window.top + (top - place.top) * down) / height,
-        wide * across / width,
-        high * down / height,
-    )
+    whole = max(height, width) <= edge
+    return Picture(uri=_uri(pixels, edge), box=box, size=(width, height), whole=whole)
 
 
 def _uri(pixels: NDArray[np.uint8], edge: int) -> str:
@@ -170,20 +207,6 @@ def _uri(pixels: NDArray[np.uint8], edge: int) -> str:
     image = Image.fromarray(pixels)
     image.thumbnail((edge, edge), Image.Resampling.BICUBIC)
     file = io.BytesIO()
-    image.save(file, "WEBP", quality=QUALITY, method=EFFORT)
+    quality = QUALITY if edge == LARGEST else SMALL_QUALITY
+    image.save(file, "WEBP", quality=quality, method=EFFORT)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def evidence_scale(maps: Iterable[NDArray[np.float32] | None]) -> float | None:
-    """Return the evidence that gets the full colour: the 99.5th percentile of its size."""
-    sizes = [np.abs(each[np.isfinite(each)]) for each in maps if each is not None]
-    if not sizes or not sum(map(len, sizes)):
-        return None
-    return float(np.quantile(np.concatenate(sizes), BRIGHTEST)) or None
-
-
-def packed_evidence(evidence: NDArray[np.float32], scale: float) -> str:
-    """Return a map as base64 of int8, row by row; 127 is *scale* or more."""
-    levels = np.nan_to_num(evidence.astype(np.float64) / scale) * LEVELS
-    whole = np.rint(levels).clip(-LEVELS, LEVELS).astype(np.int8)
-    return base64.b64encode(whole.tobytes()).decode("ascii")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from engines.cells import OK, STATUSES
 from screen.report.formatting import count, percent, plural, shown
 from screen.results.schema import class_columns
-from screen.summary.flags import LIMITS, flag_words
+from screen.summary.flags import ABSTAINED, LIMITS, STRANGE, flag_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from screen.report.content.columns import Fields
 
-__all__ = ["METHODS", "Share", "SlideRow", "interval_method", "slide_rows"]
+__all__ = ["METHODS", "Share", "SlideRow", "interval_method", "slide_rows", "usual_lead"]
 
 CORRECTED, CALLED = "rogan_gladen", "wilson"
 METHODS = {
@@ -23,6 +23,8 @@ METHODS = {
     CALLED: "as called, with the 95% Wilson interval, which takes cells as independent and the "
     "model as right: read it as a lower bound of the doubt",
 }
+
+LEADS = {STRANGE: "strange", ABSTAINED: "uncertain"}
 
 TRAINED_ON = (
     "named like a person whom the model was trained on: if it is the same person, the figures of "
@@ -70,6 +72,7 @@ class SlideRow:
         duplicates: Cells that are copies of an earlier file.
         flags: Why to look at this slide first.
         limits: What limits its figures, without being a reason to look at it.
+        lead: The gallery that shows whether its first flag is real; empty if it has none.
         trained_on: Whether it is named like a person whom the model was trained on.
         by_status: Cells that could not be scored, by status.
     """
@@ -86,6 +89,7 @@ class SlideRow:
     duplicates: int | None
     flags: tuple[str, ...]
     limits: tuple[str, ...]
+    lead: str
     trained_on: bool
     by_status: Mapping[str, int]
 
@@ -167,6 +171,7 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
         duplicates=slide.get("n_duplicates"),
         flags=tuple(_flag(code, fields) for code in slide["flags"] if code not in LIMITS),
         limits=_limits(slide, fields),
+        lead=_lead(slide["flags"], fields),
         trained_on=bool(slide.get("trained_on")),
         by_status={status: slide[f"n_{status}"] for status in STATUSES if status != OK},
     )
@@ -175,6 +180,17 @@ def _row(index: int, slide: Mapping[str, Any], fields: Fields, method: str) -> S
 def _flag(code: str, fields: Fields) -> str:
     """Say in words why a slide is flagged."""
     return shown(flag_words(code, fields.positive_words))
+
+
+def usual_lead(fields: Fields) -> str:
+    """Return the gallery that shows most of a slide."""
+    return "uncertain" if fields.positive is None else "suspicious"
+
+
+def _lead(codes: Sequence[str], fields: Fields) -> str:
+    """Return the gallery that shows whether the first flag is real; empty without a flag."""
+    first = next((code for code in codes if code not in LIMITS), None)
+    return "" if first is None else LEADS.get(first, usual_lead(fields))
 
 
 def _limits(slide: Mapping[str, Any], fields: Fields) -> tuple[str, ...]:

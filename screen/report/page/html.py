@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["embedded", "render"]
 
-SCRIPTS = ("vendor/d3.min.js", "vendor/plot.umd.min.js", "table.js", "charts.js", "slide.js")
+LIBRARIES = ("vendor/d3.min.js", "vendor/plot.umd.min.js")
+OURS = ("elements", "table", "charts", "review", "cell", "overview", "slide")
+SCRIPTS = (*LIBRARIES, *(f"{name}.js" for name in OURS))
 
 
 def render(values: Mapping[str, Any], data: Mapping[str, Any]) -> str:

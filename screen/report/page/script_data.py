@@ -7,22 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from screen.report.content.pictures import evidence_scale, packed_evidence
 from screen.report.content.scan import BINS
 from screen.report.formatting import shown
-from screen.report.page.wording import cell_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from screen.report.content.accuracy import LabelledAccuracy
-    from screen.report.content.columns import Fields
     from screen.report.content.galleries import Cell
-    from screen.report.content.inputs import CellNotes, ReportInputs
+    from screen.report.content.inputs import ReportInputs
     from screen.report.content.scan import Overview
     from screen.report.content.slide_rows import SlideRow
 
-__all__ = ["cell_values", "chart_values", "slide_values"]
+__all__ = ["chart_values", "slide_values"]
 
 DIGITS = 4
 
@@ -53,7 +50,10 @@ def _slide(row: SlideRow, inputs: ReportInputs, place: Mapping[int, int]) -> dic
         "unscored": row.unscored,
         "share": None if row.share is None else _rounded(asdict(row.share)),
         "histogram": inputs.overview.histogram[row.index].tolist(),
-        "galleries": {name: [place[each] for each in rows] for name, rows in shown_rows.items()},
+        "lead": [place[each] for each in inputs.galleries.lead.get(row.index, ())],
+        "galleries": {
+            name: [place[each] for each in rows] for name, rows in shown_rows.items() if rows
+        },
         "faults": [_fault(inputs.cells[each]) for each in unscored],
     }
 
@@ -64,34 +64,8 @@ def _fault(cell: Cell) -> list[str]:
     return [shown(values["path"]), values["status"], shown(values["error"] or "")]
 
 
-def cell_values(
-    cells: Sequence[Cell], fields: Fields, notes: CellNotes
-) -> tuple[list[dict[str, Any]], float | None]:
-    """Return the scored cells that are shown, without pictures, and the scale of their evidence."""
-    scale = evidence_scale(cell.evidence for cell in cells)
-    return [_cell(cell, fields, notes, scale) for cell in cells], scale
-
-
-def _cell(cell: Cell, fields: Fields, notes: CellNotes, scale: float | None) -> dict[str, Any]:
-    """Return one cell."""
-    path = cell.values["path"]
-    chances = cell.chances or ()
-    predicted = cell.values["predicted"]
-    name = predicted if fields.positive is None else fields.positive
-    value = {
-        "path": shown(path),
-        "p": round(chances[fields.classes.index(name)], DIGITS) if chances else None,
-        "of": fields.words(name),
-        "called": bool(cell.values["positive"]),
-        "lines": cell_lines(cell.values, fields, notes.labels.get(path), notes.copies.get(path)),
-    }
-    if cell.evidence is not None and scale is not None:
-        value["map"] = packed_evidence(cell.evidence, scale)
-    return value
-
-
-def chart_values(overview: Overview) -> dict[str, Any]:
-    """Return what the charts of the whole run draw."""
+def chart_values(overview: Overview, place: Mapping[int, int]) -> dict[str, Any]:
+    """Return what the charts of the whole run draw; *place* is as for ``slide_values``."""
     sample = {name: np.concatenate(parts) for name, parts in overview.sample.items()}
     known = {name: values for name, values in sample.items() if np.isfinite(values).any()}
     accuracy = overview.accuracy
@@ -99,6 +73,7 @@ def chart_values(overview: Overview) -> dict[str, Any]:
         "bins": BINS,
         "histogram": overview.histogram.sum(axis=0).tolist(),
         "sample": {name: [_number(each) for each in values] for name, values in known.items()},
+        "sampled": [place[row] for _, row in overview.sampled],
         "reliability": None if accuracy is None else [_rounded(asdict(b)) for b in _bins(accuracy)],
     }
 

@@ -2,50 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from screen.report.content.columns import QUALITY
-from screen.report.content.slide_rows import METHODS, Share, interval_method
+from screen.report.content.pictures import LARGEST, MOST_BYTES
+from screen.report.content.slide_rows import METHODS, interval_method
 from screen.report.formatting import count, moment, plural, shown
+from screen.report.page.accuracy_values import accuracy_values
+from screen.report.page.review_values import review_values
 from screen.report.page.run_facts import run_facts, run_line
-from screen.report.page.wording import classes_sentence, shown_sentence, tiles, warnings
+from screen.report.page.wording import (
+    QUALITY_WORDS,
+    classes_sentence,
+    shown_sentence,
+    tiles,
+    warnings,
+)
 from screen.summary.flags import flag_meanings
-from screen.summary.trained_on import trained_on_warning
 
 if TYPE_CHECKING:
-    from screen.report.content.accuracy import LabelledAccuracy
     from screen.report.content.inputs import ReportInputs
     from screen.report.content.pictures import PictureCounts
     from screen.results.run_record import RunRecord
 
 __all__ = ["page_values"]
-
-QUALITY_WORDS = {
-    "focus": "Focus (sharpness of the foreground)",
-    "exposure": "Exposure (brightness of the foreground)",
-    "clipped": "Clipped (share of saturated pixels)",
-    "foreground": "Foreground (share of the picture)",
-    "stain_shift": "Stain shift (distance from training)",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """
-    A figure against labels.
-
-    Attributes:
-        name: What it is called.
-        text: Its value with an interval.
-        others: The same without slides named like people whom the model was trained on.
-    """
-
-    name: str
-    text: str
-    others: str
 
 
 def page_values(inputs: ReportInputs, pictures: PictureCounts) -> dict[str, Any]:
@@ -66,6 +48,7 @@ def page_values(inputs: ReportInputs, pictures: PictureCounts) -> dict[str, Any]
         "rows": inputs.listed,
         "fields": fields,
         "slides": len(rows),
+        "flagged": sum(bool(row.flags) for row in rows),
         "has_trust": any(row.abstained is not None for row in rows),
         "has_copies": any(row.duplicates for row in rows),
         "classes": classes_sentence(fields),
@@ -73,9 +56,11 @@ def page_values(inputs: ReportInputs, pictures: PictureCounts) -> dict[str, Any]
         "method": METHODS[interval_method(inputs.slides)],
         "flag_fraction": record.flags.fraction,
         "shown_cells": _shown_cells(inputs, pictures),
+        "picture_rule": _picture_rule(pictures),
         "qualities": _qualities(inputs),
         "sampled": _sampled(inputs),
-        "accuracy": _accuracy(inputs),
+        "accuracy": accuracy_values(inputs),
+        "review": review_values(inputs),
     }
 
 
@@ -101,6 +86,19 @@ def _shown_cells(inputs: ReportInputs, pictures: PictureCounts) -> str:
     )
 
 
+def _picture_rule(pictures: PictureCounts) -> str:
+    """Say which pictures are whole, and why not all are."""
+    return (
+        "Pictures are made from the files of cells, where their bytes are still those that were "
+        f"screened. {count(pictures.whole)} of {count(pictures.drawn)} show the crop at its own "
+        f"resolution (at most {count(LARGEST)} pixels a side, compressed as WebP), the others a "
+        "smaller copy of the whole crop. Places beside flags come first, then galleries, the most "
+        "urgent slides before the others; a picture is whole while every cell after it still gets "
+        f"a small one in a page of {MOST_BYTES / 1e6:.1f} MB, and a quarter of the room goes to "
+        "whole ones in any case."
+    )
+
+
 def _qualities(inputs: ReportInputs) -> list[tuple[str, str]]:
     """Return the measures of quality that the sample holds, and their names."""
     sample = inputs.overview.sample
@@ -115,80 +113,3 @@ def _sampled(inputs: ReportInputs) -> int | None:
     """Return how many cells the sample holds; None if it holds no distance from training."""
     parts = inputs.overview.sample.get("ood_p", ())
     return sum(map(len, parts)) if any(np.isfinite(part).any() for part in parts) else None
-
-
-def _accuracy(inputs: ReportInputs) -> dict[str, Any] | None:
-    """Return how right the model is, in words."""
-    accuracy = inputs.overview.accuracy
-    if accuracy is None:
-        return None
-    return {
-        "source": shown(inputs.labels or ""),
-        "cells": accuracy.cells,
-        "unlabelled": accuracy.unlabelled,
-        "foreign": accuracy.foreign,
-        "unscored": accuracy.unscored,
-        "rates": _rates(accuracy, inputs),
-        "trained_on": _trained_on(accuracy, inputs),
-        "classes": list(map(inputs.fields.words, inputs.fields.classes)),
-        "confusion": accuracy.confusion.tolist(),
-        "slides": _labelled_slides(accuracy, inputs),
-    }
-
-
-def _rates(accuracy: LabelledAccuracy, inputs: ReportInputs) -> list[Rate]:
-    """Return accuracy, and sensitivity and specificity at the threshold."""
-    found = [("Accuracy of the predicted class", accuracy.right, accuracy.scored)]
-    if inputs.fields.positive is not None:
-        calls_S22 = accuracy.calls
-        found += [
-            ("Sensitivity at the threshold", calls_S22[:, 1, 1], calls_S22[:, 1].sum(axis=1)),
-            ("Specificity at the threshold", calls_S22[:, 0, 0], calls_S22[:, 0].sum(axis=1)),
-        ]
-    new_S = np.array([not slide.get("trained_on") for slide in inputs.slides], bool)
-    rates = [
-        Rate(
-            name, _rate_text(accuracy.rate(right, of)), _rate_text(accuracy.rate(right, of * new_S))
-        )
-        for name, right, of in found
-    ]
-    error = accuracy.calibration_error()
-    text = "none" if error is None else f"{error:.3f}"
-    return [*rates, Rate("Expected calibration error", text, "not computed")]
-
-
-def _trained_on(accuracy: LabelledAccuracy, inputs: ReportInputs) -> str:
-    """Say how many of the labelled slides the model may know from training; empty for none."""
-    labelled = [row for row in inputs.rows if accuracy.scored[row.index]]
-    known = [row.name for row in labelled if row.trained_on]
-    return trained_on_warning(known)
-
-
-def _rate_text(rate: tuple[float, float, float] | None) -> str:
-    """Write a rate with its interval, if it has one."""
-    if rate is None:
-        return "none (no such cell)"
-    value, low, high = rate
-    if np.isnan(low):
-        return f"{value:.1%} (too few slides for an interval)"
-    return Share(value, low, high).text
-
-
-def _labelled_slides(accuracy: LabelledAccuracy, inputs: ReportInputs) -> list[dict[str, Any]]:
-    """Return each labelled slide: cells, share positive as labelled and as estimated, accuracy."""
-    found = []
-    for row in inputs.listed:
-        cells = int(accuracy.scored[row.index])
-        if not cells:
-            continue
-        positive = int(accuracy.calls[row.index, 1].sum())
-        found.append(
-            {
-                "name": row.name,
-                "cells": cells,
-                "true": positive / cells,
-                "share": row.share,
-                "right": int(accuracy.right[row.index]) / cells,
-            }
-        )
-    return found

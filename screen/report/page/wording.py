@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from screen.results.run_record import RunRecord
 
 __all__ = [
+    "QUALITY_WORDS",
     "Tile",
     "cell_lines",
     "classes_sentence",
@@ -29,6 +30,15 @@ GALLERY_TITLES = {
     "suspicious": "Most suspicious",
     "uncertain": "Most uncertain",
     "strange": "Least like the training cells",
+    "marked": "Other cells of the review",
+    "sample": "An even sample",
+}
+QUALITY_WORDS = {
+    "focus": "Focus (sharpness of the foreground)",
+    "exposure": "Exposure (brightness of the foreground)",
+    "clipped": "Clipped (share of saturated pixels)",
+    "foreground": "Foreground (share of the picture)",
+    "stain_shift": "Stain shift (distance from training)",
 }
 
 
@@ -164,6 +174,8 @@ def gallery_words(fields: Fields) -> list[dict[str, str]]:
         "suspicious": f"Highest probability of {named}.",
         "uncertain": near,
         "strange": f"Farthest from the training data; marked where out of distribution{level}.",
+        "marked": "Cells that the review speaks of and that are in no gallery above.",
+        "sample": "Taken evenly over the whole run, whatever the model says of them.",
     }
     if fields.positive is None:
         del words["suspicious"]

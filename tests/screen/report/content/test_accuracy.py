@@ -7,7 +7,7 @@ import pytest
 from made_results import overview
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score
 
-from screen.report.content.accuracy import LabelledAccuracy
+from screen.report.content.accuracy import LabelledAccuracy, slide_rate
 from screen.report.content.columns import Fields
 
 CLASSES = ("hem", "all")
@@ -39,11 +39,11 @@ def test_accuracy_is_scikit_learns(tmp_path, forty, labels_file):
     called = [each["positive"] for each in known]
     is_all = [label == "all" for label in labels]
     calls = accuracy.calls
-    assert accuracy.rate(accuracy.right, accuracy.scored)[0] == accuracy_score(labels, predicted)
+    assert slide_rate(accuracy.right, accuracy.scored)[0] == accuracy_score(labels, predicted)
     assert (accuracy.confusion == confusion_matrix(labels, predicted, labels=CLASSES)).all()
-    rate, *_ = accuracy.rate(calls[:, 1, 1], calls[:, 1].sum(axis=1))
+    rate, *_ = slide_rate(calls[:, 1, 1], calls[:, 1].sum(axis=1))
     assert rate == recall_score(is_all, called)
-    rate, *_ = accuracy.rate(calls[:, 0, 0], calls[:, 0].sum(axis=1))
+    rate, *_ = slide_rate(calls[:, 0, 0], calls[:, 0].sum(axis=1))
     assert rate == recall_score(is_all, called, pos_label=False)
     assert (accuracy.cells, accuracy.unlabelled) == (len(known), 2)
     assert accuracy.unscored == len(truth) - len(known)
@@ -75,7 +75,7 @@ def test_the_interval_of_accuracy_holds_over_new_slides():
     covered = 0
     for _ in range(200):
         accuracy = labelled_slides(random, slides=40, cells=30)
-        _, low, high = accuracy.rate(accuracy.right, accuracy.scored)
+        _, low, high = slide_rate(accuracy.right, accuracy.scored)
         covered += low <= 4 / 6 <= high
 
     assert 0.88 <= covered / 200 <= 1  # a bootstrap over 40 slides is a little short of 95%
@@ -84,10 +84,10 @@ def test_the_interval_of_accuracy_holds_over_new_slides():
 def test_few_slides_give_no_interval():
     """And no cell gives no rate."""
     accuracy = labelled_slides(np.random.default_rng(0), slides=4, cells=10)
-    _, low, high = accuracy.rate(accuracy.right, accuracy.scored)
+    _, low, high = slide_rate(accuracy.right, accuracy.scored)
 
     assert np.isnan([low, high]).all()
-    assert accuracy.rate(accuracy.right[:0], accuracy.scored[:0]) is None
+    assert slide_rate(accuracy.right[:0], accuracy.scored[:0]) is None
 
 
 def test_probabilities_that_mean_what_they_say_lie_on_the_diagonal():

@@ -1,56 +1,49 @@
-"""Where evidence lies on a picture, and how it is written."""
+"""Which pictures are whole, small or left out, by the room there is."""
 
 from __future__ import annotations
 
-import base64
-
-import numpy as np
 import pytest
 
-from engines.decode.geometry import placement
-from engines.models.input import FieldCentres, ModelInput
-from screen.report.content.columns import EvidenceGrid
-from screen.report.content.pictures import evidence_scale, overlay_box, packed_evidence
+from screen.report.content.pictures import Picture, _Allowance
 
 
-@pytest.mark.parametrize(("height", "width"), [(90, 70), (70, 90), (64, 64), (1, 300)])
-@pytest.mark.parametrize("fit", ["squash", "pad"])
-@pytest.mark.parametrize("crop_pct", [1.0, 0.57])
-@pytest.mark.parametrize("centres", [FieldCentres(0.5, 0.5, 16, 16), FieldCentres(8, 11.5, 16, 16)])
-def test_the_overlay_lies_where_the_model_saw_it(height, width, fit, crop_pct, centres):
-    """The middle of each square, carried from the crop to the input, is its receptive field's."""
-    expected = ModelInput(
-        height=48, width=64, fit=fit, crop_pct=crop_pct, mean=(0.5,) * 3, std=(0.5,) * 3
-    )
-    place = placement(height, width, expected)
-    window = place.window
-
-    left, top, wide, high = overlay_box(height, width, expected, EvidenceGrid(3, 4, centres))
-
-    for row, column in ((0, 0), (1, 3), (2, 2)):
-        x = (left + wide * (column + 0.5) / 4) * width
-        y = (top + high * (row + 0.5) / 3) * height
-        across = place.left + (x - window.left) * place.width / window.width
-        down = place.top + (y - window.top) * place.height / window.height
-        assert across == pytest.approx(centres.left + column * centres.across)
-        assert down == pytest.approx(centres.top + row * centres.down)
+def kinds(allowance, sizes, small):
+    """Spend an allowance on whole pictures of *sizes*, or small ones where they do not fit."""
+    for size in sizes:
+        whole = Picture(uri="x" * size, whole=True)
+        keep = allowance.whole and allowance.takes_whole(whole)
+        made = allowance.spent(whole if keep else Picture(uri="x" * small))
+        yield made.problem or ("whole" if made.whole else "small")
 
 
-def test_a_map_of_squares_side_by_side_covers_a_squashed_crop():
-    """Where each place looks at the middle of its own square, the map is the crop."""
-    expected = ModelInput(height=48, width=64, mean=(0.5,) * 3, std=(0.5,) * 3)
-    grid = EvidenceGrid(3, 4, FieldCentres(8, 8, 16, 16))
+@pytest.mark.parametrize(
+    ("room", "expected"),
+    [
+        (1000, ["whole"] * 10),
+        (600, ["whole"] * 6 + ["small"] * 4),  # 6 x 90 leave 60: more than 4 small ones
+        (200, ["whole"] + ["small"] * 9),
+        (100, ["small"] * 10),
+        (80, ["small"] * 8 + ["left_out"] * 2),
+    ],
+)
+def test_whole_while_all_others_still_get_a_small_one(room, expected):
+    """Then small, then none."""
+    assert list(kinds(_Allowance(room, 10, 10), [90] * 10, 10)) == expected
 
-    assert overlay_box(90, 70, expected, grid) == (0, 0, 1, 1)
+
+def test_a_quarter_of_the_room_goes_to_whole_pictures_in_any_case():
+    """Though not every cell then has one."""
+    found = list(kinds(_Allowance(800, 100, 20), [90] * 100, 20))
+
+    assert found == ["whole"] * 2 + ["small"] * 31 + ["left_out"] * 67
 
 
-def test_evidence_keeps_its_sign_and_its_proportions():
-    """One scale for all; int8 within half a step; what is beyond the scale is cut."""
-    maps = [np.array([-1.0, 0.0, 0.5, 2.0], np.float32), None]
+def test_nothing_costs_more_than_the_room():
+    """A small picture larger than what is left is left out; a smaller one after it is not."""
+    allowance = _Allowance(50, 3, 10)
+    allowance.whole = False
 
-    scale = evidence_scale(maps)
-    levels = np.frombuffer(base64.b64decode(packed_evidence(maps[0] * 1.5, scale)), np.int8)
+    made = [allowance.spent(Picture(uri="x" * size)) for size in (30, 40, 20)]
 
-    assert scale == pytest.approx(2.0, abs=0.02)
-    assert levels / 127 * scale == pytest.approx([-1.5, 0, 0.75, scale], abs=scale / 200)
-    assert evidence_scale([None]) is None
+    assert [each.problem for each in made] == ["", "left_out", ""]
+    assert allowance.room == 0

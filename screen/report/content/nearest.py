@@ -1,0 +1,47 @@
+"""The cells most like a cell, among those that the report shows with a picture."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from screen.report.content.cell_reader import CellRows
+
+__all__ = ["EMBEDDING", "nearest", "read_embeddings"]
+
+EMBEDDING = "embedding"
+NEAREST = 6
+BLOCK = 512  # cells compared with all others at a time
+
+
+def read_embeddings(rows: CellRows, chosen: Sequence[int]) -> NDArray[np.float32]:
+    """Return ``(N, F)``: the pooled features of the *chosen* rows, which ascend."""
+    found = [
+        np.asarray(batch[EMBEDDING].flatten().to_numpy(zero_copy_only=False), np.float32)
+        for batch in rows.take(chosen, [EMBEDDING])
+    ]
+    return np.concatenate(found).reshape(len(chosen), -1)
+
+
+def nearest(features_NF: NDArray[np.float32], count: int = NEAREST) -> list[list[int]]:
+    """
+    Return for each of N cells the *count* others nearest to it (Euclidean), the nearest first.
+
+    Cells at the same distance keep their order.
+    """
+    count = min(count, len(features_NF) - 1)
+    square_N = np.einsum("nf,nf->n", features_NF, features_NF, dtype=np.float64)
+    found: list[list[int]] = []
+    for start in range(0, len(features_NF), BLOCK):
+        block_BF = features_NF[start : start + BLOCK]
+        distance_BN = square_N - 2.0 * (block_BF @ features_NF.T)
+        own = np.arange(len(block_BF))
+        distance_BN[own, start + own] = np.inf
+        found.extend(np.argsort(distance_BN, axis=1, kind="stable")[:, :count].tolist())
+    return found
