@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from typing import NoReturn
@@ -50,11 +51,14 @@ def run_command(command: click.Command, name: str, *, extra: str | None = None) 
     except click.ClickException as error:
         error.show()
         status = error.exit_code
+        _print_json(error, status)
     except (KeyboardInterrupt, click.Abort):
         say("Interrupted. What is finished is kept: the same command goes on from there.")
         status = INTERRUPTED
     except Exception as error:
-        status = _status_of(error, extra)
+        error = _with_remedy(error, extra)
+        status = _status_of(error)
+        _print_json(error, status)
     sys.exit(status)
 
 
@@ -63,11 +67,16 @@ def say(line: str) -> None:
     click.echo(printable(line), err=True)
 
 
-def _status_of(error: Exception, extra: str | None) -> int:
+def _with_remedy(error: Exception, extra: str | None) -> Exception:
+    """Turn a package that is missing into what the user can mend, if an extra brings it."""
+    if not isinstance(error, ModuleNotFoundError) or extra is None:
+        return error
+    hint = f"pip install 'slidescreen[{extra}]'"
+    return UserError(f"the package {error.name} is missing", hint=hint)
+
+
+def _status_of(error: Exception) -> int:
     """Print an error, with what to do about it, and return the exit status."""
-    if isinstance(error, ModuleNotFoundError) and extra is not None:
-        hint = f"pip install 'slidescreen[{extra}]'"
-        error = UserError(f"the package {error.name} is missing", hint=hint)
     if not isinstance(error, UserError):
         traceback.print_exception(error)
         say(BUG_ADVICE)
@@ -76,3 +85,17 @@ def _status_of(error: Exception, extra: str | None) -> int:
     if error.hint:
         say(f"Hint: {error.hint}")
     return MENDABLE
+
+
+def _print_json(error: Exception, status: int) -> None:
+    """Print an error on stdout as one JSON object where ``--json`` is on the command line."""
+    if "--json" not in sys.argv[1:]:
+        return
+    message = error.format_message() if isinstance(error, click.ClickException) else str(error)
+    told = {
+        "type": type(error).__name__,
+        "message": message,
+        "hint": getattr(error, "hint", ""),
+        "status": status,
+    }
+    click.echo(json.dumps({"error": told}, ensure_ascii=False))

@@ -9,6 +9,7 @@ What can go wrong that the person at the keyboard can mend.
   x EngineBuildError     TensorRT cannot build or load a plan
   x ParityError          what would run disagrees with the FP32 reference
   x ResultsError         a results folder is in use, damaged, or belongs to another run
+  x SettingsError        a settings file, or a place for logs, cannot be used
 
 Anything else that escapes is a bug and keeps its traceback.
 """
@@ -22,6 +23,7 @@ __all__ = [
     "EngineBuildError",
     "ParityError",
     "ResultsError",
+    "SettingsError",
     "SourceError",
     "UserError",
 ]
@@ -67,3 +69,7 @@ class ParityError(UserError):
 
 class ResultsError(UserError):
     """A results folder is in use, damaged, or belongs to another run."""
+
+
+class SettingsError(UserError):
+    """A settings file, or a place for logs, cannot be used."""

@@ -34,7 +34,10 @@ GROUPS = {  # heading of docs/troubleshooting.md -> the modules whose errors it 
     ),
     "TensorRT engines": ("engines/tensorrt/", "screen/engine_verify"),
     "Model bundles": ("engines/models/", "engines/mixed_precision/", "engines/uncertainty/"),
-    "Starting a run and going on with one": ("screen/runners/", "screen/options", "screen/cli/"),
+    "Starting a run and going on with one": (
+        "screen/runners/", "screen/options", "screen/cli/", "engines/settings",
+        "engines/command_log",
+    ),
     "Results": ("screen/results/", "screen/summary/", "screen/export/", "screen/similar",
                 "screen/comparison/"),
     "The report": ("screen/report/",),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from engines.command import DONE, MENDABLE, run_command, say
+from engines.settings import SettingsGroup
 from engines.sources.names import counted, printable
 from screen.cli.compare import compare
 from screen.cli.engine import engine
@@ -27,7 +28,10 @@ def main() -> NoReturn:
     run_command(cli, "slidescreen")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SettingsGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="slidescreen", prog_name="slidescreen")
 def cli() -> None:
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from engines.command import say
+from engines.command_log import shown_log
 from engines.sources.names import counted, printable
 from screen.runners.events import BatchScored, Building, Finished, Started
 
@@ -80,19 +81,13 @@ def show_logs(console: Console, *, quiet: bool) -> Iterator[None]:
     Of the engines all that takes long, such as an export; of runs warnings: what was not taken, or
     a part that is damaged. Quiet: warnings alone.
     """
-    handler = logging.Handler()
     shown = partial(console.print, markup=False, highlight=False, soft_wrap=True)
     show = shown if console.is_terminal else say
-    handler.emit = lambda record: show(printable(record.getMessage()))  # type: ignore[method-assign]
     levels = {"engines": logging.WARNING if quiet else logging.INFO, "screen": logging.WARNING}
-    for name, level in levels.items():
-        logging.getLogger(name).setLevel(level)
-        logging.getLogger(name).addHandler(handler)
-    try:
+    with ExitStack() as stack:
+        for name, level in levels.items():
+            stack.enter_context(shown_log(name, level, show))
         yield
-    finally:
-        for name in levels:
-            logging.getLogger(name).removeHandler(handler)
 
 
 def _last_record(events: Iterable[Event]) -> RunRecord:

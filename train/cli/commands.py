@@ -12,6 +12,7 @@ import click
 
 from engines.command import MENDABLE, run_command
 from engines.registry import AUTO, decoder_names
+from engines.settings import SettingsGroup
 from train.cli import console
 from train.cli.bundle_commands import calibrate, evaluate
 from train.cli.experiment_logs import experiment_log
@@ -48,7 +49,11 @@ def main() -> NoReturn:
     run_command(cli, "slidescreen-train", extra="train")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=SettingsGroup,
+    section=("train",),
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="slidescreen", prog_name="slidescreen-train")
 def cli() -> None:
     """Train, judge and check models of single-cell crops. For research only."""
