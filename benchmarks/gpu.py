@@ -11,8 +11,6 @@ Stages, in this order; each runs in a process of its own, so that none can spoil
 6. e2e: decoding joined to every runtime, as ``slidescreen run`` joins them;
 7. peers: PyTorch in half precision, eager and compiled, and TensorRT as people use it.
 
-And, only if asked for with ``--only tune``: what ``slidescreen engine build --tune`` measures.
-
 Every result is written to ``OUT/gpu.json`` and ``OUT/gpu.md`` at once. What disagrees with the
 reference is marked and measured all the same; what fails is recorded with its reason; a stage that
 hangs or dies ends when its time is up, and the next begins. Rates are over a fixed time after a
@@ -50,9 +48,7 @@ GRACE = 10  # seconds that a stage may take to end by itself once its time is up
 # Seconds that a stage may take; what one leaves, the next ones may use.
 SHARES = {
     "env": 20, "slots": 220, "engine": 90, "decode": 50, "profile": 50, "e2e": 60, "peers": 80,
-    "tune": 480,
 }  # fmt: skip
-DEFAULT_STAGES = tuple(name for name in SHARES if name != "tune")
 
 FULL = Scale(
     device=torch.device("cuda", 0), sizes=(224, 300), cells=8192, batch=256, seconds=3, tiny=False
@@ -104,7 +100,7 @@ def _run_all(given: argparse.Namespace, report: Report, scratch: Path) -> None:
     end = time.monotonic() + given.max_seconds
     scale = _scale(given)
     cell_folders(given.cells, scratch / "cells", scale.cells)
-    stages = given.only or DEFAULT_STAGES
+    stages = given.only or tuple(SHARES)
     for number, stage in enumerate(stages):
         later = sum(SHARES[name] for name in stages[number + 1 :])
         left = end - time.monotonic()

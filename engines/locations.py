@@ -8,6 +8,7 @@ it; ``engines.files`` has what differs.
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import os
 import re
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Location",
     "access_hint",
+    "is_of_the_place",
     "is_url",
     "location",
     "retried",
@@ -42,6 +44,15 @@ TRIES = 6  # with the pauses below, some 30 seconds
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+PLACE_ERRORS = {
+    getattr(errno, name)
+    for name in (
+        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "EMFILE"),
+        *("ENETDOWN", "ENETUNREACH", "ENFILE", "ENODEV", "ENOLINK", "ENOMEM", "ENOTCONN", "ENXIO"),
+        *("EREMOTEIO", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
+    )
+    if hasattr(errno, name)
+}  # what reading fails with when a disk, a server or this machine is at fault, not the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,3 +190,8 @@ def _require_package(text: str, protocol: str) -> None:
         raise BackendMissingError(
             f"{text} needs the package {needed.module}", hint=f"pip install '{what}'"
         )
+
+
+def is_of_the_place(error: OSError) -> bool:
+    """Whether a cell could not be read for a reason that all others of its place share."""
+    return isinstance(error, ConnectionError | TimeoutError) or error.errno in PLACE_ERRORS

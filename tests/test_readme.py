@@ -24,7 +24,7 @@ PAGES = {
     for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
 }
 GROUPS = {"slidescreen": cli, "slidescreen-train": train_cli}
-ELSEWHERE = {"--slides", "--labels", "--source", "--require-gpu", "--version"}
+ELSEWHERE = {"--review", "--slides", "--labels", "--source", "--require-gpu", "--version"}
 
 
 def options_of(command):

@@ -13,7 +13,7 @@ from engines.decode.header_limits import overclaim, webp_size
 from engines.decode.integrity import damage
 from engines.decode.regions import padded_share
 from engines.errors import UserError
-from engines.sources.base import is_of_the_place
+from engines.locations import is_of_the_place
 
 if TYPE_CHECKING:
     import numpy as np

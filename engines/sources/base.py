@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -13,18 +12,9 @@ if TYPE_CHECKING:
 
     from engines.cells import CellRef
 
-__all__ = ["Entry", "Listing", "Others", "Source", "is_of_the_place"]
+__all__ = ["Entry", "Listing", "Others", "Source"]
 
 EXAMPLES = 5
-PLACE_ERRORS = {
-    getattr(errno, name)
-    for name in (
-        *("ECONNABORTED", "ECONNREFUSED", "ECONNRESET", "EHOSTDOWN", "EHOSTUNREACH", "EMFILE"),
-        *("ENETDOWN", "ENETUNREACH", "ENFILE", "ENODEV", "ENOLINK", "ENOMEM", "ENOTCONN", "ENXIO"),
-        *("EREMOTEIO", "ESHUTDOWN", "ESTALE", "ETIMEDOUT"),
-    )
-    if hasattr(errno, name)
-}  # what reading fails with when a disk, a server or this machine is at fault, not the file
 
 
 class Entry(NamedTuple):
@@ -132,8 +122,3 @@ class Source(Protocol):
     def size(self, ref: CellRef) -> int | None:
         """Return how many bytes a cell has now; None if it is not there any more."""
         ...
-
-
-def is_of_the_place(error: OSError) -> bool:
-    """Whether a cell could not be read for a reason that all others of its place share."""
-    return isinstance(error, ConnectionError | TimeoutError) or error.errno in PLACE_ERRORS

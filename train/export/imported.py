@@ -89,7 +89,8 @@ def imported_network(asked: ImportAsked) -> Imported:
             f"{file} does not say which architecture it is", hint="name it with --model"
         )
     arguments = {**config.get("model_args", {}), **asked.model_args}
-    arguments.pop("num_classes", None)  # --classes says it
+    for name in ("num_classes", "in_chans"):  # --classes says it; the weights say it
+        arguments.pop(name, None)
     if reason := refusal(architecture, arguments):
         raise UserError(f"{file} cannot be imported: {reason}", hint="see timm.list_models()")
     network = untrained_network(architecture, {**arguments, "num_classes": len(asked.classes)})

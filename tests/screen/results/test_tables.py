@@ -30,8 +30,8 @@ from screen.summary.slides import summary
 FINGERPRINT = Fingerprint(
     bundle="b",
     selection="everything",
-    columns="",
-    box_margin=0,
+    columns="path=file",
+    box_margin=1,
     slide_rule="parent",
     shard_cells=10,
     decoder="dali",

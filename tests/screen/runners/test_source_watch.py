@@ -13,7 +13,7 @@ import pytest
 import screen
 from engines.cells import CellFacts, CellRef, Fault, Scores, Shard
 from engines.errors import SourceError
-from engines.sources.base import is_of_the_place
+from engines.locations import is_of_the_place
 from engines.sources.folder import FolderSource
 from screen.results.folder import ResultsFolder
 from screen.runners.events import ShardDone
