@@ -9,6 +9,7 @@ own, from start to exit; processor seconds and peak memory are what the kernel s
 VmHWM).
 
     python benchmarks/report.py
+    python benchmarks/report.py --embeddings 1536
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def main() -> None:
     asked = _asked()
     with tempfile.TemporaryDirectory() as folder:
         results, source = ResultsFolder(Path(folder) / "results"), Path(folder) / "cells"
-        make(results, source, asked.slides, asked.cells)
+        make(results, source, asked)
         lay_pictures(results, source)
         labels = write_labels(results, asked)
         done = [measured(results), measured(results, "--labels", str(labels))]
@@ -109,8 +110,10 @@ def _asked() -> Asked:
     """Read the command line."""
     parser = ArgumentParser(description="What a report of a large run takes.")
     parser.add_argument("--small", action="store_true", help="try it out; numbers mean nothing")
-    small = parser.parse_args().small
-    return Asked(20, 10_000, small) if small else Asked(1_000, 1_000_000, small)
+    parser.add_argument("--embeddings", type=int, default=0, help="features kept of every cell")
+    given = parser.parse_args()
+    slides, cells = (20, 10_000) if given.small else (1_000, 1_000_000)
+    return Asked(slides, cells, given.small, given.embeddings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +123,12 @@ class Asked:
     slides: int
     cells: int
     small: bool
+    features: int
 
 
-def make(results: ResultsFolder, source: Path, slides: int, cells: int) -> None:
+def make(results: ResultsFolder, source: Path, asked: Asked) -> None:
     """Write parts, slides and run.json."""
+    slides, cells = asked.slides, asked.cells
     results.cells.mkdir(parents=True)
     random = np.random.default_rng(0)
     hashes = draw_pictures(source)
@@ -133,6 +138,8 @@ def make(results: ResultsFolder, source: Path, slides: int, cells: int) -> None:
         row = np.arange(start, min(start + PART_CELLS, cells))
         slide = row * slides // cells
         table, sums = part_table(random, row, slide, hashes)
+        if asked.features:
+            table = table.append_column("embedding", embeddings(random, len(row), asked.features))
         table = table.replace_schema_metadata({EVIDENCE_KEY: places})
         write_recorded(results, results.part(part), table, mark)
         np.add.at(sums_by_slide, slide, sums)
@@ -187,6 +194,12 @@ def part_table(
         }
     )
     return table, np.stack([np.ones(count), scored, called, first], 1).astype(np.int64)
+
+
+def embeddings(random: np.random.Generator, cells: int, features: int) -> pa.Array:
+    """Return that many features of each cell, as a run keeps them."""
+    values = random.standard_normal((cells, features), np.float32).astype(np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), features)
 
 
 def slide_table(counts: np.ndarray) -> pa.Table:

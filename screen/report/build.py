@@ -10,7 +10,7 @@ from engines.errors import ResultsError
 from engines.files import whole_file
 from engines.sources import SourceOptions
 from screen.report.content.inputs import read_inputs
-from screen.report.content.nearest import EMBEDDING, nearest, read_embeddings
+from screen.report.content.nearest import EMBEDDING, nearest, read_embeddings, within_reach
 from screen.report.content.pictures import MOST_BYTES, PictureCounts, find_source, pictures
 from screen.report.page.cell_data import cell_values, number_terms
 from screen.report.page.html import render
@@ -167,11 +167,13 @@ def _add_pictures(
 
 def _add_nearest(cells: Sequence[dict[str, Any]], inputs: ReportInputs) -> None:
     """Tell each cell with a picture which others with one are most like it, where that is known."""
-    places = [place for place, cell in enumerate(cells) if "image" in cell]
-    if EMBEDDING not in inputs.fields.present or len(places) < 2:  # noqa: PLR2004  no other
+    if EMBEDDING not in inputs.fields.present:
         return
-    order = inputs.galleries.order
-    places.sort(key=order.__getitem__)
-    features_NF = read_embeddings(inputs.all_cells, [order[place] for place in places])
-    for place, found in zip(places, nearest(features_NF), strict=True):
-        cells[place]["near"] = [places[each] for each in found]
+    pairs = zip(inputs.galleries.order, enumerate(cells), strict=True)
+    place_of_row = {row: place for row, (place, cell) in pairs if "image" in cell}
+    rows = within_reach(inputs.all_cells, list(place_of_row))
+    if len(rows) < 2:  # noqa: PLR2004  no other
+        return
+    features_NF = read_embeddings(inputs.all_cells, rows)
+    for row, found in zip(rows, nearest(features_NF), strict=True):
+        cells[place_of_row[row]]["near"] = [place_of_row[rows[each]] for each in found]

@@ -13,11 +13,32 @@ if TYPE_CHECKING:
 
     from screen.report.content.cell_reader import CellRows
 
-__all__ = ["EMBEDDING", "nearest", "read_embeddings"]
+__all__ = ["EMBEDDING", "nearest", "read_embeddings", "within_reach"]
 
 EMBEDDING = "embedding"
 NEAREST = 6
 BLOCK = 512  # cells compared with all others at a time
+MOST_FEATURES = 300_000_000  # read from the parts: 10 s; a part can only be read as a whole
+
+
+def within_reach(rows: CellRows, chosen: Sequence[int]) -> list[int]:
+    """
+    Return those of the *chosen* rows whose features can be read in time, ascending.
+
+    The parts of the first are read, until they hold more than ``MOST_FEATURES``; a run of fewer
+    is read as a whole.
+
+    Args:
+        rows: Of the results.
+        chosen: Rows, the most urgent first.
+    """
+    length = rows.schema.field(EMBEDDING).type.list_size
+    cells_of_part = np.diff(rows.starts)
+    part_of_chosen = np.searchsorted(rows.starts, np.asarray(chosen), side="right") - 1
+    parts = np.array(list(dict.fromkeys(part_of_chosen.tolist())), np.int64)
+    read = parts[np.cumsum(cells_of_part[parts]) * length <= MOST_FEATURES]
+    kept = np.asarray(chosen)[np.isin(part_of_chosen, read)]
+    return [int(row) for row in np.sort(kept)]
 
 
 def read_embeddings(rows: CellRows, chosen: Sequence[int]) -> NDArray[np.float32]:
