@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from train.cli import console
-from train.cli.options import cells_from, compute_from, compute_options, data_options
+from train.cli.options import cells_from, compute_from, compute_options, data_options, review_option
 from train.data.labelled_cells import open_labelled
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @data_options
+@review_option
 @click.option("--unseen", is_flag=True, help="Leave out subjects that the model was trained on.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--tta", is_flag=True, help="Take the mean over 8 flips and turns: 8 times the work.")
@@ -66,6 +67,7 @@ def evaluate(**given: Any) -> None:
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path, exists=True))
 @data_options
+@review_option
 @click.option(
     "--training",
     multiple=True,
@@ -94,6 +96,7 @@ def calibrate(**given: Any) -> None:
     Example:
       slidescreen-train calibrate bundle C-NMC/fold_0 C-NMC/fold_2
       slidescreen-train calibrate bundle C-NMC/fold_0 --img-size 128 --crop-pct 0.5689
+      slidescreen-train calibrate bundle cells --review review.csv
     """
     from engines.models.bundle import ModelBundle
     from train.evaluation.uncertainty import recalibrated_bundle

@@ -13,6 +13,7 @@ from engines.registry import AUTO, decoder_names
 from engines.sources.names import CNMC_NAME
 from train.cli.experiment_logs import LOGS
 from train.data.labelled_cells import LabelledCell, limited, open_labelled
+from train.data.reviewed_cells import open_reviewed
 from train.recipe import RECIPES
 from train.recipe_overrides import NORMS, RecipeOverrides
 
@@ -34,6 +35,7 @@ __all__ = [
     "overrides_from",
     "parsed_pairs",
     "recipe_options",
+    "review_option",
 ]
 
 EXISTING = click.Path(path_type=Path, exists=True)
@@ -53,6 +55,16 @@ def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
 def optional_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that reads labelled cells if it is given any."""
     return _with(command, click.argument("cells", nargs=-1, type=EXISTING), *LABELS)
+
+
+def review_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the option of commands that judge cells whose classes a person gave in a report."""
+    return _with(
+        command,
+        click.option("--review", type=EXISTING, metavar="FILE",
+                     help="A review saved from a report (review.csv): its cells and classes; CELLS "
+                          "is then the folder that was screened."),
+    )  # fmt: skip
 
 
 def compute_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,7 +165,11 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
     """List the cells that the data options name."""
-    return limited(open_labelled(given["cells"], given["subject"]), given["limit"])
+    if given.get("review"):
+        cells = open_reviewed(given["cells"], given["review"], given["subject"])
+    else:
+        cells = open_labelled(given["cells"], given["subject"])
+    return limited(cells, given["limit"])
 
 
 def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:

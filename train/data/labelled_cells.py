@@ -27,7 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["LabelledCell", "content_hashes", "limited", "open_labelled"]
+__all__ = [
+    "LabelledCell",
+    "content_hashes",
+    "limited",
+    "open_labelled",
+    "subject_of",
+    "subject_pattern",
+]
 
 PHASE_TWO = ("new_names", "Patient_ID", "labels")
 UNSAID = object()
@@ -71,7 +78,7 @@ def open_labelled(
     Raises:
         SourceError: If a source has no labelled cells, or names a file that is not there.
     """
-    pattern = _subject_pattern(subject)
+    pattern = subject_pattern(subject)
     cells: list[LabelledCell] = []
     for source in sources:
         found = list(_cells_of(source, pattern))
@@ -105,7 +112,7 @@ def _content_hash(file: Path) -> str:
         return ""
 
 
-def _subject_pattern(subject: str) -> re.Pattern[str]:
+def subject_pattern(subject: str) -> re.Pattern[str]:
     """Compile the subject rule."""
     try:
         pattern = re.compile(subject)
@@ -140,9 +147,9 @@ def _cells_of_folder(folder: Path, pattern: re.Pattern[str]) -> Iterator[Labelle
         file = folder / os.fsdecode(unescaped(path))
         if file.name in renamed:
             original, label = renamed[file.name]
-            yield _cell(file, path, label, _subject_of(original, pattern))
+            yield _cell(file, path, label, subject_of(original, pattern))
         elif file.parent != folder or not renamed:
-            yield _cell(file, path, file.resolve().parent.name, _subject_of(path, pattern))
+            yield _cell(file, path, file.resolve().parent.name, subject_of(path, pattern))
 
 
 def _second_phase(folder: Path) -> dict[str, tuple[str, str]]:
@@ -166,11 +173,11 @@ def _cells_of_manifest(manifest: Path, pattern: re.Pattern[str]) -> Iterator[Lab
                 hint="take such rows out, or say what they are",
             )
         given = row.get("subject", UNSAID)
-        subject = _subject_of(path, pattern) if given is UNSAID else _one_case(given or "", path)
+        subject = subject_of(path, pattern) if given is UNSAID else _one_case(given or "", path)
         yield _cell(manifest.parent / path, path, label, subject)
 
 
-def _subject_of(path: str, pattern: re.Pattern[str]) -> str:
+def subject_of(path: str, pattern: re.Pattern[str]) -> str:
     """Return the subject that a path names, or nothing."""
     found = pattern.search(path)
     return _one_case(found["subject"], path) if found else ""

@@ -93,3 +93,44 @@ def test_damaged_trust_data_is_refused(copy):
 
     with pytest.raises(BundleError, match=r"trust\.safetensors is not the file"):
         ModelBundle.load(copy)
+
+
+def test_a_review_gives_cells_their_classes(copy, cells, command, draw, tmp_path):
+    """What a person called a cell counts, not its folder; what has no class is left out."""
+    drawn = draw(tmp_path / "drawn", subjects=9, each=3, seed=5)
+    flat = tmp_path / "screened"
+    flat.mkdir()
+    rows = []
+    for file in sorted(drawn.rglob("*.png")):
+        name = file.name.replace("UID_", "UID_N")
+        shutil.copy(file, flat / name)
+        rows.append(f"{name},agree,{file.parent.name},,{file.parent.name}")
+    rows[0] = rows[0].replace("agree,all", "disagree,hem")
+    rows[1] = rows[1].replace("agree,all", "artefact,")
+    review = tmp_path / "review.csv"
+    review.write_text("\n".join(["path,verdict,label,note,predicted", *rows]) + "\n")
+
+    command("calibrate", copy, flat, "--review", review, *OPTIONS)
+
+    held_out = ModelBundle.load(copy).trust.held_out
+    assert len(held_out.truth) == 53
+    assert np.bincount(held_out.truth).tolist() == [25, 28]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a.png,artefact,\n", "gives no cell a class"),
+        ("a.png,agree,all\na.png,agree,all\n", "reviews a.png twice"),
+        ("b.png,agree,all\n", "which is not in"),
+    ],
+)
+def test_a_review_that_does_not_fit_is_refused(copy, command, tmp_path, text, said):
+    """With the row that does not."""
+    (tmp_path / "screened").mkdir()
+    (tmp_path / "screened/a.png").write_bytes(b"")
+    review = tmp_path / "review.csv"
+    review.write_text("path,verdict,label\n" + text)
+
+    with pytest.raises(SourceError, match=said):
+        command("calibrate", copy, tmp_path / "screened", "--review", review, *OPTIONS)
