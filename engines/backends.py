@@ -27,6 +27,7 @@ from engines.registry import (
     runtime_row,
     runtimes_on,
 )
+from engines.runtime.base import default_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NEEDS_GPU",
     "DecoderCandidate",
+    "best_batch",
     "decoder_candidates",
     "obstacle",
     "obstacle_on_gpu",
@@ -156,6 +158,17 @@ def precision_candidates(runtime: str, asked: str = AUTO) -> Iterator[Choice[str
             hint=f"use --precision {usable.value[0]}, or auto",
         )
     return iter([Choice(asked, ASKED_FOR)])
+
+
+def best_batch(name: str, precision: str, bundle: ModelBundle) -> Choice[int]:
+    """Return how many cells an inference by a runtime takes where the user does not say."""
+    row = runtime_row(name)
+    found: int | None = (
+        followed(row.tuned_batch)(name, precision, bundle) if row.tuned_batch else None
+    )
+    if found is not None:
+        return Choice(found, "tuned on this GPU")
+    return Choice(default_batch(row.device), "the default of this runtime")
 
 
 def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:

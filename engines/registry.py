@@ -121,11 +121,14 @@ class RuntimeRow(Backend):
             lists the precisions that the runtime computes in on this machine, the preferred first.
         builds_engine: Whether opening it may build an engine first, which takes minutes. It is then
             opened in a thread of its own, and calls *progress* from there.
+        tuned_batch: Import string of a function of name, precision and bundle. It returns the batch
+            that was measured to be the fastest on this machine, or None. Empty where none is.
     """
 
     device: str
     precisions: str
     builds_engine: bool = False
+    tuned_batch: str = ""
 
 
 DECODERS = (
@@ -157,6 +160,7 @@ RUNTIMES = (
         device=GPU,
         precisions="engines.runtime.availability:gpu_precisions",
         builds_engine=True,
+        tuned_batch="engines.tensorrt.tuning:tuned_batch",
     ),
     RuntimeRow(
         name="tensorrt-rtx",
@@ -167,6 +171,7 @@ RUNTIMES = (
         device=GPU,
         precisions="engines.runtime.availability:gpu_precisions",
         builds_engine=True,
+        tuned_batch="engines.tensorrt.tuning:tuned_batch",
     ),
     RuntimeRow(
         name="torch-cuda",

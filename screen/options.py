@@ -11,8 +11,7 @@ from engines.errors import ResultsError
 from engines.hardware.machine import usable_cores
 from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
-from engines.registry import AUTO, Choice, runtime_row
-from engines.runtime.base import default_batch
+from engines.registry import AUTO, Choice
 from engines.sources.options import SourceOptions
 from engines.sources.selection import Selection
 from engines.sources.slide_rule import SlideRule
@@ -168,11 +167,14 @@ class Settings:
 
 
 def settle(
-    options: RunOptions, runtime: Choice[str], precision: Choice[str], decoding: DecoderCandidate
+    options: RunOptions,
+    runtime: Choice[str],
+    precision: Choice[str],
+    decoding: DecoderCandidate,
+    best_batch: Choice[int],
 ) -> Settings:
     """Settle the numbers that follow from a runtime, a precision and a decoder."""
-    default = default_batch(runtime_row(runtime.value).device)
-    batch = _number(options.batch, default, "the default of this runtime")
+    batch = _number(options.batch, best_batch.value, best_batch.reason)
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
     return Settings(
         decoder=decoding.decoder,

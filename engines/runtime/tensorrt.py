@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from engines.cells import Batch, CellFacts, CellRef, Shard
 from engines.errors import EngineBuildError
 from engines.mixed_precision.policy import with_exceptions
 from engines.models.onnx_export import OUTPUTS
+from engines.runtime.base import RuntimeOptions
 from engines.runtime.gpu_slots import Bound, DeviceRuntime
+from engines.tensorrt.builder import PLAINLY, SearchOptions
 from engines.tensorrt.engine_cache import EngineOptions, discard, engine_for
 from engines.tensorrt.inspector import loaded_plan
 from engines.tensorrt.logger import errors_of
 from engines.tensorrt.runtime_cache import RuntimeCache, runtime_cache_path
+from engines.tensorrt.tuning import tuned_search
 from engines.tensorrt.versions import open_variant
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from engines.cells import Batch
     from engines.hardware.cuda_streams import Stream
     from engines.models.bundle import ModelBundle
-    from engines.runtime.base import RuntimeOptions
     from engines.tensorrt.engine_store import Engine
     from engines.tensorrt.versions import Installed
 
-__all__ = ["TensorRTRuntime", "open_cached", "open_engine", "open_tensorrt", "open_tensorrt_rtx"]
+__all__ = [
+    "TensorRTRuntime",
+    "engine_rate",
+    "open_cached",
+    "open_engine",
+    "open_tensorrt",
+    "open_tensorrt_rtx",
+]
 
 INPUT = "pixels"
+WARM_UPS = 6  # batches that are not timed
 TYPES = {"FLOAT": torch.float32, "HALF": torch.float16}
 
 log = logging.getLogger(__name__)
@@ -68,7 +80,7 @@ class TensorRTRuntime(DeviceRuntime):
         self._kernels_path = runtime_cache_path(loaded.engine.path)
         self._kernels: RuntimeCache | None = None
         self.name = loaded.installed.variant.name
-        version = f"{self.name} {loaded.installed.version}"
+        version = f"{self.name} {loaded.installed.version}{_search(loaded.engine)}"
         self.version = with_exceptions(version, loaded.engine.record["keep_fp32"])
         super().__init__(bundle, options, self._bound)
         if self._kernels is not None:
@@ -136,7 +148,10 @@ def open_cached(
         DeviceError: If the GPU failed.
     """
     installed = open_variant(name)
-    wanted = EngineOptions(precision=options.precision, batch=options.batch, variant=name)
+    search = tuned_search(name, options.precision, bundle, options.batch)
+    wanted = EngineOptions(
+        precision=options.precision, batch=options.batch, variant=name, search=search
+    )
     engine = engine_for(bundle, wanted, sample=sample, progress=progress)
     try:
         loaded = _loaded(engine, installed)
@@ -157,6 +172,38 @@ def open_engine(engine: Engine, bundle: ModelBundle, options: RuntimeOptions) ->
     """Open exactly this engine, or raise EngineBuildError."""
     installed = open_variant(engine.key.variant)
     return TensorRTRuntime(bundle, options, _loaded(engine, installed))
+
+
+def engine_rate(engine: Engine, bundle: ModelBundle, seconds: float) -> float:
+    """Return how many cells/s an engine scores that lie on the GPU already."""
+    options = RuntimeOptions(precision=engine.key.precision, batch=engine.key.batch)
+    runtime = open_engine(engine, bundle, options)
+    shape = (options.batch, bundle.input.height, bundle.input.width, 3)
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8).to(runtime.device)
+    refs = tuple(CellRef(f"noise {index}", "noise") for index in range(options.batch))
+    batch = Batch(Shard(0, refs), refs, (CellFacts(),) * len(refs), pixels)
+    end = time.perf_counter() + 1.5 * seconds
+    begin, cells = 0.0, 0
+    for number, scores in enumerate(runtime.stream(_until(batch, end))):
+        if number < WARM_UPS or time.perf_counter() < end - seconds:
+            begin, cells = time.perf_counter(), 0
+        else:
+            cells += len(scores.refs)
+    return cells / (time.perf_counter() - begin)
+
+
+def _until(batch: Batch, end: float) -> Iterator[Batch]:
+    """Repeat a batch until the time is up, and a few times at least."""
+    for number in count():
+        if number > 2 * WARM_UPS and time.perf_counter() > end:
+            return
+        yield batch
+
+
+def _search(engine: Engine) -> str:
+    """Say how the builder searched, where not as by default: other kernels, other last bits."""
+    search = SearchOptions(level=engine.key.level, aux_streams=engine.key.aux_streams)
+    return "" if search == PLAINLY else f", {search}"
 
 
 def _loaded(engine: Engine, installed: Installed) -> LoadedEngine:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from engines.tensorrt.versions import Installed
 
 __all__ = [
+    "PLAINLY",
     "RECIPE",
     "BuildOptions",
+    "SearchOptions",
     "SerializedEngine",
     "Types",
     "build_engine",
@@ -38,9 +40,32 @@ __all__ = [
 ]
 
 RECIPE = 3  # part of an engine's key: raise it when the settings below change
+DEFAULT_LEVEL = 3
 PRECISIONS = {"FLOAT": "fp32", "HALF": "fp16", "BF16": "bf16"}
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchOptions:
+    """
+    How long and among what TensorRT searches for the fastest kernels.
+
+    Attributes:
+        level: TensorRT's optimisation level, 0 to 5; 3 is its own default.
+        aux_streams: CUDA streams beside the main one at most; None: as TensorRT finds best.
+    """
+
+    level: int = DEFAULT_LEVEL
+    aux_streams: int | None = None
+
+    def __str__(self) -> str:
+        """Name it for a person."""
+        streams = "" if self.aux_streams is None else f", {self.aux_streams} auxiliary streams"
+        return f"optimisation level {self.level}{streams}"
+
+
+PLAINLY = SearchOptions()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,10 +76,12 @@ class BuildOptions:
     Attributes:
         batch: Cells per inference: the one batch size that it takes.
         targets: Build ahead of time for these GPUs (``sm_86``); none: for the GPU at hand.
+        search: How TensorRT searches for kernels.
     """
 
     batch: int
     targets: tuple[str, ...] = ()
+    search: SearchOptions = PLAINLY
 
     def __post_init__(self) -> None:
         """Refuse an empty batch."""
@@ -237,6 +264,10 @@ def _config(installed: Installed, builder: Any, options: BuildOptions) -> Any:
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa: not what fp32 promises
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
+    if options.search.level != DEFAULT_LEVEL:
+        config.builder_optimization_level = options.search.level
+    if options.search.aux_streams is not None:
+        config.max_aux_streams = options.search.aux_streams
     if installed.variant.compiles_on_device:
         config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)  # or nothing can be captured
     if installed.variant.targets:

@@ -20,7 +20,7 @@ from engines.hardware.gpu import this_device
 from engines.mixed_precision.policy import settled
 from engines.models.onnx_export import GRAPH_VERSION, onnx_from_bundle
 from engines.runtime.base import GPU_BATCH
-from engines.tensorrt.builder import RECIPE, BuildOptions, build_engine
+from engines.tensorrt.builder import PLAINLY, RECIPE, BuildOptions, SearchOptions, build_engine
 from engines.tensorrt.engine_store import (
     Engine,
     EngineKey,
@@ -62,6 +62,8 @@ class EngineOptions:
             for all that the variant knows where there is none.
         keep_fp32: Modules that stay in float32 in a half engine; None: those that
             ``engines.mixed_precision.policy`` has found, or finds on the sample.
+        search: How TensorRT searches for kernels; ``engines.tensorrt.tuning`` may have measured
+            what is best.
     """
 
     precision: str = "fp16"
@@ -69,6 +71,7 @@ class EngineOptions:
     variant: str = "auto"
     targets: tuple[str, ...] = ()
     keep_fp32: tuple[str, ...] | None = None
+    search: SearchOptions = PLAINLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,8 @@ def _wanted(bundle: ModelBundle, options: EngineOptions, mixed: Mixed | None) ->
         recipe=RECIPE,
         precision=options.precision,
         batch=options.batch,
+        level=options.search.level,
+        aux_streams=options.search.aux_streams,
         variant=installed.variant.name,
         variant_version=installed.version,
         gpu=here.name if here else None,
@@ -206,7 +211,11 @@ def _built(wanted: _Wanted, progress: Callable[[float, str], None] | None) -> En
     built = build_engine(
         wanted.model,
         wanted.installed,
-        BuildOptions(batch=wanted.key.batch, targets=wanted.key.targets),
+        BuildOptions(
+            batch=wanted.key.batch,
+            targets=wanted.key.targets,
+            search=SearchOptions(level=wanted.key.level, aux_streams=wanted.key.aux_streams),
+        ),
         timings=timings.read_bytes() if timings.exists() else b"",
         progress=progress,
     )
@@ -237,7 +246,15 @@ def _facts(wanted: _Wanted, built: SerializedEngine) -> dict[str, Any]:
 def _timings_path(key: EngineKey) -> Path:
     """Name the timing cache after what timings depend on, shared by all models."""
     of = replace(
-        key, weights_sha256="", onnx_sha256="", graph_version=0, recipe=0, precision="", batch=0
+        key,
+        weights_sha256="",
+        onnx_sha256="",
+        graph_version=0,
+        recipe=0,
+        precision="",
+        batch=0,
+        level=0,
+        aux_streams=None,
     )
     return engines_folder() / f"{of.digest}.timings"
 

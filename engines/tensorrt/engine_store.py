@@ -33,7 +33,7 @@ __all__ = [
     "write_engine",
 ]
 
-FORMAT = 1
+FORMAT = 2
 SHA256_DIGITS = 64
 SHOWN = 12  # digits of a digest that people see
 
@@ -50,6 +50,8 @@ class EngineKey:
         recipe: Of the builder's settings.
         precision: ``fp16``, ``bf16`` or ``fp32``.
         batch: Cells per inference.
+        level: TensorRT's optimisation level.
+        aux_streams: CUDA streams beside the main one at most; None: TensorRT's choice.
         variant: Of TensorRT.
         variant_version: The package's.
         gpu: Name of the GPU built on; None ahead of time.
@@ -64,6 +66,8 @@ class EngineKey:
     recipe: int
     precision: str
     batch: int
+    level: int
+    aux_streams: int | None
     variant: str
     variant_version: str
     gpu: str | None = None

@@ -12,7 +12,7 @@ from rich.console import Console
 from engines.command import DONE, MENDABLE, say
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO
-from engines.runtime.base import PRECISIONS
+from engines.runtime.base import GPU_BATCH, PRECISIONS
 from engines.tensorrt.versions import VARIANT_NAMES
 
 __all__ = ["engine"]
@@ -49,8 +49,7 @@ def engine() -> None:
     "--batch-size",
     "batch",
     type=click.IntRange(1, 4096),
-    default=256,
-    show_default=True,
+    show_default=f"{GPU_BATCH}; with --tune, the fastest of 16 to 512",
     help="Cells per inference: the one batch size that the engine takes.",
 )
 @click.option(
@@ -72,7 +71,21 @@ def engine() -> None:
     type=CELLS,
     help="Real cells, to find what half precision has to leave to float32.",
 )
-def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any) -> int:
+@click.option(
+    "--tune",
+    is_flag=True,
+    help="Build several engines, measure each on this GPU and keep the fastest: takes up to an "
+    "hour. Later runs on this GPU take it, and its batch size.",
+)
+def build(
+    bundle: Path,
+    targets: str | None,
+    cells: Path | None,
+    *,
+    batch: int | None,
+    tune: bool,
+    **options: Any,
+) -> int:
     """
     Build an engine of BUNDLE (by default the model that ships), or take it from the cache.
 
@@ -80,22 +93,34 @@ def build(bundle: Path, targets: str | None, cells: Path | None, **options: Any)
     Example:
       slidescreen engine build --precision fp16 --batch-size 256
       slidescreen engine build my-model --for sm_86,sm_89,sm_120 --cells cells
+      slidescreen engine build --tune
     """
     from engines.models.bundle import ModelBundle
     from engines.tensorrt.engine_cache import EngineOptions, engine_for
+    from engines.tensorrt.tuning import BATCHES
     from screen.cli.progress import show_building, show_logs
     from screen.cli.tables import engine_line
+    from screen.engine_tune import tuned_engine
     from screen.engine_verify import exceptions_from
     from screen.runners.building import building_events
 
+    if tune and targets:
+        raise click.UsageError("--tune measures on the GPU at hand, and --for is for others.")
     model = ModelBundle.load(bundle)
     asked = tuple(filter(None, (targets or "").replace(" ", "").split(",")))
     console = Console(stderr=True)
-    wanted = EngineOptions(targets=asked, **options)
+    wanted = EngineOptions(targets=asked, batch=batch or GPU_BATCH, **options)
+    batches = (batch,) if batch else BATCHES
     with show_logs(console, quiet=False):
         if cells is not None:
             exceptions_from(cells, model, options["precision"])
-        events = building_events(lambda progress: engine_for(model, wanted, progress=progress))
+        events = building_events(
+            lambda progress: (
+                tuned_engine(model, wanted, batches=batches, progress=progress)
+                if tune
+                else engine_for(model, wanted, progress=progress)
+            )
+        )
         made = show_building(events, console)
     click.echo(made.key.digest)
     say(engine_line(made))

@@ -11,7 +11,12 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from engines.backends import decoder_candidates, precision_candidates, runtime_candidates
+from engines.backends import (
+    best_batch,
+    decoder_candidates,
+    precision_candidates,
+    runtime_candidates,
+)
 from engines.errors import (
     BackendMissingError,
     DeviceError,
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from engines.backends import DecoderCandidate
+    from engines.models.bundle import ModelBundle
     from screen.options import RunOptions, Settings
     from screen.runners.events import Building
 
@@ -77,7 +83,9 @@ def first_that_agrees(
     raise passed[0].error
 
 
-def runtime_settings(options: RunOptions, passed: list[PassedOver]) -> Iterator[Settings]:
+def runtime_settings(
+    options: RunOptions, bundle: ModelBundle, passed: list[PassedOver]
+) -> Iterator[Settings]:
     """
     Yield runtimes and precisions that work here, best first, each with the reason it comes next.
 
@@ -99,7 +107,8 @@ def runtime_settings(options: RunOptions, passed: list[PassedOver]) -> Iterator[
                 break
             fell_back = _because(runtime, passed, "runtime")
             decoding = next(_decoders(options, runtime))
-            settings = settle(options, fell_back, precision, decoding)
+            batch = best_batch(runtime.value, precision.value, bundle)
+            settings = settle(options, fell_back, precision, decoding, batch)
             missed = [each for each in passed if each.settings.runtime.value == runtime.value]
             yield replace(settings, precision=_because(precision, missed, "precision"))
     if missing is not None and not passed:

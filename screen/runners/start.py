@@ -69,7 +69,7 @@ class Start:
 
     def _new(self, discard: list[Location]) -> Generator[Building, None, Session]:
         """List the source, check what will run, *discard* files, and write plan and run.json."""
-        expected = next(runtime_settings(self.options, []))
+        expected = next(runtime_settings(self.options, self.bundle, []))
         plan = self._planned(expected)
         stages = yield from StartupCheck(self.options, self.bundle, self.source, plan).stages()
         if stages.settings.shard_cells.value != expected.shard_cells.value:

@@ -92,7 +92,7 @@ class StartupCheck:
 
     def _candidates(self, passed: list[PassedOver]) -> Iterator[Settings]:
         """Yield runtimes and precisions, each with the decoder that agrees beside it."""
-        for settings in runtime_settings(self.options, passed):
+        for settings in runtime_settings(self.options, self.bundle, passed):
             decoding = self._sampled(settings).settings
             yield replace(settings, decoder=decoding.decoder, decode_on=decoding.decode_on)
 

@@ -33,6 +33,8 @@ KEY = EngineKey(
     recipe=1,
     precision="fp16",
     batch=8,
+    level=3,
+    aux_streams=None,
     variant="tensorrt",
     variant_version="10.12.0",
     gpu="NVIDIA H200",
@@ -46,6 +48,8 @@ OTHER = {
     "recipe": 2,
     "precision": "fp32",
     "batch": 16,
+    "level": 5,
+    "aux_streams": 0,
     "variant": "tensorrt-rtx",
     "variant_version": "11.0.0",
     "gpu": "NVIDIA H100",
@@ -147,7 +151,7 @@ def test_a_foreign_plan_is_built_again(bundle, engine):
     assert mended.key.batch == 4
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 1, "key": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 99}', '{"format": 2, "key": {}}'])
 def test_an_unreadable_record_is_built_again(bundle, engine, text):
     """Whatever is in its place."""
     engine.path.with_suffix(".json").write_text(text)

@@ -235,9 +235,9 @@ def test_a_run_goes_on_where_it_decoded(options):
 
 
 @pytest.mark.usefixtures("with_gpu")
-def test_batches_on_a_gpu_are_large_and_shards_follow(options):
+def test_batches_on_a_gpu_are_large_and_shards_follow(options, bundle):
     """256 cells, and at least 64 batches a shard."""
-    settled = next(runtime_settings(replace(options, batch=None), []))
+    settled = next(runtime_settings(replace(options, batch=None), bundle, []))
 
     assert settled.batch.value == 256
     assert settled.shard_cells.value == 64 * 256
