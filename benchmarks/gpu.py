@@ -9,7 +9,9 @@ Stages, in this order; each runs in a process of its own, so that none can spoil
 4. decode: every way to decode and resize JPEG, BMP and PNG, held against Pillow and measured;
 5. profile: where the GPU's time goes, kernel by kernel, and what a resize moves;
 6. e2e: decoding joined to every runtime, as ``slidescreen run`` joins them;
-7. peers: PyTorch in half precision, eager and compiled, and TensorRT as people use it.
+7. peers: PyTorch in half precision, eager and compiled, and TensorRT as people use it;
+8. tune, only where it is asked for: TensorRT at several batches and optimisation levels, which
+   builds eight engines a runtime and takes up to an hour.
 
 Every result is written to ``OUT/gpu.json`` and ``OUT/gpu.md`` at once. What disagrees with the
 reference is marked and measured all the same; what fails is recorded with its reason; a stage that
@@ -18,6 +20,7 @@ warm-up. The memory bound is ``gpu_bound``'s.
 
     python benchmarks/gpu.py                        # everything, at most 580 seconds
     python benchmarks/gpu.py --only engine --only e2e
+    python benchmarks/gpu.py --only tune --max-seconds 3600
     python benchmarks/gpu.py --device cpu --quick   # tries the script out; its numbers mean nothing
 """
 
@@ -49,6 +52,7 @@ GRACE = 10  # seconds that a stage may take to end by itself once its time is up
 SHARES = {
     "env": 20, "slots": 220, "engine": 90, "decode": 50, "profile": 50, "e2e": 60, "peers": 80,
 }  # fmt: skip
+ON_DEMAND = {"tune": 3600}
 
 FULL = Scale(
     device=torch.device("cuda", 0), sizes=(224, 300), cells=8192, batch=256, seconds=3, tiny=False
@@ -84,7 +88,10 @@ def _arguments() -> argparse.ArgumentParser:
     arguments = parser(__doc__)
     arguments.add_argument("--out", type=Path, default=Path("gpu-benchmark"), help="results folder")
     arguments.add_argument(
-        "--only", action="append", choices=list(SHARES), help="a stage; may be given several times"
+        "--only",
+        action="append",
+        choices=[*SHARES, *ON_DEMAND],
+        help="a stage; may be given several times",
     )
     arguments.add_argument("--max-seconds", type=float, default=SECONDS, help="for all stages")
     arguments.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
@@ -101,10 +108,11 @@ def _run_all(given: argparse.Namespace, report: Report, scratch: Path) -> None:
     scale = _scale(given)
     cell_folders(given.cells, scratch / "cells", scale.cells)
     stages = given.only or tuple(SHARES)
+    shares = SHARES | ON_DEMAND
     for number, stage in enumerate(stages):
-        later = sum(SHARES[name] for name in stages[number + 1 :])
+        later = sum(shares[name] for name in stages[number + 1 :])
         left = end - time.monotonic()
-        seconds = max(left - later, min(left, SHARES[stage] * given.max_seconds / SECONDS))
+        seconds = max(left - later, min(left, shares[stage] * given.max_seconds / SECONDS))
         if seconds <= GRACE:
             report.add(stage, "all of it", skipped="no time was left")
             continue

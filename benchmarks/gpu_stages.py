@@ -14,6 +14,7 @@ from gpu_bound import bandwidth, bytes_per_cell
 from gpu_material import FORMATS_OF_CELLS
 from gpu_peers import PEERS
 from gpu_profile import profile
+from gpu_tune import tuning
 
 from engines import parity
 from engines.backends import obstacle
@@ -267,4 +268,5 @@ STAGES: dict[str, Callable[[Report, Sequence[Bench]], None]] = {
     "profile": profile,
     "e2e": e2e,
     "peers": peers,
+    "tune": tuning,
 }

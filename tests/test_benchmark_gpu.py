@@ -79,6 +79,22 @@ def test_a_dry_run_measures_every_stage(gpu, tmp_path, capsys):
     assert "these numbers mean nothing" in page
 
 
+def test_tuning_is_a_stage_that_runs_on_demand_only(gpu, tmp_path):
+    """Every trial is a row, and so is the best of them; without being asked it does not run."""
+    assert gpu.ON_DEMAND.keys().isdisjoint(gpu.SHARES)
+
+    started(gpu, *DRY, "--only", "tune", "--out", str(tmp_path))
+
+    rows = written(tmp_path)
+    assert {stage for stage, _ in rows} == {"tune"}
+    for name in ("tensorrt", "tensorrt-rtx"):
+        trials = [row for (_, what), row in rows.items() if what.startswith(f"{name}, batch")]
+        assert len(trials) == 4
+        assert all(row["cells_per_s"] > 0 for row in trials)
+        assert rows["tune", name]["best"].startswith("batch ")
+        assert rows["tune", name]["failed"] == "none"
+
+
 @pytest.mark.long
 def test_a_dry_run_in_processes_of_its_own(tmp_path):
     """As it is started on a card."""
