@@ -32,7 +32,7 @@ GROUPS = {  # heading of docs/troubleshooting.md -> the modules whose errors it 
         "engines/backends", "engines/registry", "engines/command", "engines/decode/",
         "engines/hardware/", "engines/runtime/", "screen/doctor",
     ),
-    "TensorRT engines": ("engines/tensorrt/", "screen/engine_verify"),
+    "TensorRT engines": ("engines/tensorrt/", "screen/engine_verify", "screen/engine_tune"),
     "Model bundles": ("engines/models/", "engines/mixed_precision/", "engines/uncertainty/"),
     "Starting a run and going on with one": (
         "screen/runners/", "screen/options", "screen/cli/", "engines/settings",

@@ -8,16 +8,19 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import click
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 from engines.cells import CellRef
-from engines.errors import BundleError, EngineBuildError, SourceError
+from engines.errors import BackendMissingError, BundleError, EngineBuildError, SourceError
 from engines.mixed_precision.policy import remembered
 from engines.runtime.base import RuntimeOptions
 from engines.runtime.torch_cpu import TorchRuntime
 from engines.tensorrt.engine_store import list_engines
+from engines.tensorrt.tuning import BATCHES
 from screen.cli.main import cli
 from screen.engine_verify import cells_of, held_against
 
@@ -91,6 +94,43 @@ def test_the_second_build_is_the_first(bundle):
 
     assert again.stdout.strip() == first
     assert "building" not in again.stderr
+
+
+def test_tune_takes_the_options_and_prints_the_best(bundle, monkeypatch):
+    """Of the batches tried by default, or of the one that was named."""
+    digest = build(bundle)
+    (made,) = list_engines()
+    asked = []
+
+    def tuned_engine(model, options, *, batches, progress):
+        progress(0.5, "batch 16")
+        asked.append((model.sha256, options.precision, options.variant, batches))
+        return made
+
+    monkeypatch.setattr("screen.engine_tune.tuned_engine", tuned_engine)
+    first = engine("build", bundle.folder, "--tune", "--precision", "bf16")
+    engine("build", bundle.folder, "--tune", "--batch-size", 64, "--runtime", "tensorrt")
+
+    assert first.stdout.strip() == digest
+    assert asked == [
+        (bundle.sha256, "bf16", "auto", BATCHES),
+        (bundle.sha256, "fp16", "tensorrt", (64,)),
+    ]
+
+
+def test_tune_is_refused_for_other_gpus(bundle):
+    """What is measured here says nothing of them."""
+    with pytest.raises(click.UsageError, match="GPU at hand"):
+        engine("build", bundle.folder, "--tune", "--for", "sm_86")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_tune_without_a_gpu_says_so(bundle):
+    """Nothing is built."""
+    with pytest.raises(BackendMissingError, match="running them on a GPU"):
+        engine("build", bundle.folder, "--tune")
+
+    assert list_engines() == []
 
 
 def test_cells_decide_what_stays_float32(bundle, cells):
