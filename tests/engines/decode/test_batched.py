@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import zoo
 from draw_cells import draw_cell
+from nvidia.dali import backend
 from PIL import Image
 
 from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
-from engines.decode import batched
+from engines.decode import batched, dali
 from engines.decode.base import DecodeOptions
 from engines.decode.dali import DaliCodec
 from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
@@ -26,6 +30,7 @@ from engines.image_quality import quality
 from engines.models.input import ModelInput
 from engines.parity import PIXEL_MEAN_LIMIT, PIXEL_P999_LIMIT
 
+ROOT = Path(__file__).parents[3]
 CPU = torch.device("cpu")
 HALF = (0.5, 0.5, 0.5)
 SQUASH = ModelInput(height=48, width=64, mean=HALF, std=HALF)
@@ -200,6 +205,49 @@ def test_a_bad_image_costs_itself_only():
     assert none is None
     assert torch.equal(one, expected[0])
     assert torch.equal(two, expected[1])
+
+
+def test_the_gpus_decoder_is_told_what_makes_pixels_independent(monkeypatch):
+    """By arguments that this release of DALI has; a bad image never rests on nvImageCodec."""
+    told = []
+    failing = RuntimeError("told")
+
+    def image(encoded, **how):
+        told.append(how)
+        raise failing
+
+    monkeypatch.setattr(dali.ndd, "EvalContext", lambda **_: nullcontext())
+    monkeypatch.setattr(dali.ndd, "batch", list)
+    monkeypatch.setattr(dali.ndd.decoders, "image", image)
+    monkeypatch.setattr("engines.decode.batched.open_stream", lambda _: HostStream())
+    codec = DaliCodec(torch.device("cuda", 0))
+
+    assert codec.decode_encoded([b"one", b"two"]) == [None, None]
+
+    assert len(told) == 3  # all together, and then one by one, on the same device
+    assert {tuple(how.items()) for how in told} == {
+        (("device", "gpu"), ("hw_decoder_load", 1.0), ("jpeg_fancy_upsampling", True))
+    }
+    known = backend.GetSchema("decoders__Image").GetArgumentNames()
+    assert set(dali.GPU_ONLY) <= set(known)
+    sources = [path.read_text(encoding="utf-8") for path in ROOT.glob("engines/**/*.py")]
+    assert not any("nvimgcodec" in source for source in sources)
+
+
+def test_many_threads_change_neither_order_nor_pixels(everything):
+    """Mixed sizes and formats, good and bad, in ragged batches through sixteen threads."""
+    shards = [replace(everything, index=index) for index in range(4)]
+    (whole,) = on_cpu(batch=200).stream([everything])
+    decoder = open_decoder("dali", read, SQUASH, DecodeOptions(threads=16, batch=7))
+
+    batches = list(decoder.stream(shards))
+
+    assert [each.shard.index for each in batches] == sorted(each.shard.index for each in batches)
+    assert [ref for each in batches for ref in each.refs] == list(whole.refs) * 4
+    assert [fault for each in batches for fault in each.faults] == list(whole.faults) * 4
+    assert [facts for each in batches for facts in each.facts] == list(whole.facts) * 4
+    pixels = np.concatenate([each.pixels for each in batches])
+    assert np.array_equal(pixels, np.concatenate([whole.pixels] * 4))
 
 
 def test_running_out_of_memory_is_no_fault_of_the_cell(everything, monkeypatch):

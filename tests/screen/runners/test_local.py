@@ -475,6 +475,9 @@ def test_run_json_says_what_ran(options):
     assert record["parity"]["scores"]["max_dp"] <= 0.05
     assert all(record["rates"][name] > 0 for name in ("decode", "runtime", "end_to_end"))
     assert sum(record["decoded_by"].values()) == 9
+    assert record["choices"]["decoder"]["value"] == "dali"
+    # BMP as raw bytes; JPEG and PNG by DALI; Exif, WebP and TIFF by the reference.
+    assert record["decoded_by"] == {"dali": 3, "pillow": 3, "raw-bmp": 3}
 
 
 def test_a_precision_that_misses_by_auto_falls_back_and_says_so(options, monkeypatch):
