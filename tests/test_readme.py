@@ -7,12 +7,15 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pyarrow.parquet
 import pytest
 import write_docs
 
+from engines.models.bundle_records import Screening
+from engines.models.input import ModelInput
 from screen.cli.main import cli
 from screen.cli.run import run
 from train.cli.commands import cli as train_cli
@@ -178,3 +181,12 @@ def test_the_columns_in_the_sample_rows_are_written(tried):
 
     assert cells <= set(screen.open_results(folder / "results").schema.names)
     assert slides <= set(pyarrow.parquet.read_schema(folder / "results" / "slides.parquet").names)
+
+
+def test_every_field_of_screening_json_is_documented():
+    """In the table of docs/models.md, and none that is neither read nor written."""
+    table = re.search(r"## screening.json.*?## ", PAGES["docs/models.md"], re.DOTALL)[0]
+    named = set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE))
+
+    assert named == {field.name for field in fields(Screening)} | {"format", "versions"}
+    assert all(f"`{field.name}`" in table for field in fields(ModelInput))
