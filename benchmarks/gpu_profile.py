@@ -9,7 +9,7 @@ import torch
 from torch.profiler import ProfilerActivity
 
 from engines.backends import obstacle
-from engines.decode.resize import resize_into
+from engines.decode.resize import bytes_kernel, resize_into
 from engines.registry import runtime_row
 
 if TYPE_CHECKING:
@@ -90,7 +90,12 @@ def _resize(bench: Bench) -> dict[str, Any]:
         torch.cuda.synchronize(device)
     took = (time.perf_counter() - start) / TIMES / len(images)
     peak = torch.cuda.max_memory_allocated(device) - before if bench.scale.on_gpu else None
+    kernel = bench.scale.on_gpu and bytes_kernel() is not None
+    between = CROP * bench.size * 3  # bytes, written by the first pass and read by the second
+    moved = CROP * CROP * 3 + 2 * between + bench.size * bench.size * 3
     return {
         "us_per_cell": took * 1e6,
+        "by": "a kernel on bytes" if kernel else "torch",
+        "mb_that_the_kernel_moves_per_cell": moved / 1e6,
         "mb_per_cell_at_most": peak and peak / len(images) / 1e6,
     }

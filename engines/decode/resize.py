@@ -1,8 +1,15 @@
-"""Resizing many crops at once, on any device: torch's antialiased filters."""
+"""
+Resizing many crops at once, on any device: torch's antialiased filters.
+
+On a GPU, where torch takes no bytes, the kernel of ``engines.decode.triton_resize`` does it; where
+that cannot be compiled, torch's filter on a float32 copy.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +18,7 @@ from torch.nn import functional
 from engines.decode.geometry import placement
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -22,6 +29,8 @@ __all__ = ["resize_into", "too_steep_for_cuda"]
 # Reduction, added up over both axes; bicubic fails from about 94 on, which is some 20,000 pixels
 # to 224 on one axis. Such a cell is resized on the processor: rare, so any safe limit will do.
 STEEPEST = 60
+
+log = logging.getLogger(__name__)
 
 
 def resize_into(inputs: Tensor, images: Sequence[Tensor], expected: ModelInput) -> None:
@@ -53,11 +62,28 @@ def _resized(stacked_NHWC: Tensor, size: tuple[int, int], mode: str) -> Tensor:
         return stacked_NHWC
     stacked_NCHW = stacked_NHWC.permute(0, 3, 1, 2)
     if stacked_NCHW.is_cuda and not too_steep_for_cuda(stacked_NHWC.shape[1:3], size):
+        if (kernel := bytes_kernel()) is not None:
+            return kernel(stacked_NHWC, size, mode)
         resized_NCHW = functional.interpolate(stacked_NCHW.float(), size, mode=mode, antialias=True)
         resized_NCHW = resized_NCHW.round_().clamp_(0, 255).to(torch.uint8)
     else:
         resized_NCHW = functional.interpolate(stacked_NCHW.cpu(), size, mode=mode, antialias=True)
     return resized_NCHW.to(stacked_NHWC.device).permute(0, 2, 3, 1)
+
+
+@cache
+def bytes_kernel() -> Callable[[Tensor, tuple[int, int], str], Tensor] | None:
+    """Return the kernel that resizes bytes on a GPU, tried out; None where it does not work."""
+    try:
+        from engines.decode.triton_resize import resized
+
+        resized(torch.zeros((1, 4, 4, 3), dtype=torch.uint8, device="cuda"), (2, 2), "bilinear")
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        log.warning("cells are resized by torch in float32, with no kernel for bytes: %s", error)
+        return None
+    return resized
 
 
 def too_steep_for_cuda(size: Sequence[int], target: Sequence[int]) -> bool:
