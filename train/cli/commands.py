@@ -16,6 +16,7 @@ from engines.settings import SettingsGroup
 from train.cli import console
 from train.cli.bundle_commands import calibrate, evaluate
 from train.cli.experiment_logs import experiment_log
+from train.cli.fuse_commands import fuse
 from train.cli.hub_commands import import_model, publish
 from train.cli.options import (
     cells_from,
@@ -61,6 +62,7 @@ def cli() -> None:
 
 cli.add_command(evaluate)
 cli.add_command(calibrate)
+cli.add_command(fuse)
 cli.add_command(import_model)
 cli.add_command(publish)
 
