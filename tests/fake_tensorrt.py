@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from engines.models.serving_graph import serving_graph
+from engines.tensorrt.builder import DEFAULT_LEVEL
 from engines.tensorrt.versions import VARIANTS, Installed
 
 GOOD, BAD, FULL = b"a plan", b"not a plan", b"a plan too large for this GPU"
@@ -57,7 +58,7 @@ def engine(folder, plan=GOOD, targets=()):
     """Return what the cache would: something with a plan on disk."""
     path = Path(folder) / "engine.plan"
     path.write_bytes(plan)
-    key = SimpleNamespace(targets=targets)
+    key = SimpleNamespace(targets=targets, level=DEFAULT_LEVEL, aux_streams=None)
     return SimpleNamespace(path=path, key=key, record={"keep_fp32": ["stem"]})
 
 
