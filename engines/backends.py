@@ -78,7 +78,7 @@ def obstacle_on_gpu(row: DecoderRow) -> Obstacle | None:
     return None
 
 
-def runtime_candidates(asked: str = AUTO) -> Iterator[Choice[str]]:
+def runtime_candidates(asked: str = AUTO, device: str = AUTO) -> Iterator[Choice[str]]:
     """
     Yield the names of runtimes that work here, best first, each with the reason it is taken.
 
@@ -86,13 +86,19 @@ def runtime_candidates(asked: str = AUTO) -> Iterator[Choice[str]]:
 
     Args:
         asked: ``auto``, or the name of the only candidate.
+        device: ``auto``, or the only kind of device it may run on, ``cpu`` or ``gpu``.
 
     Raises:
-        BackendMissingError: If the one asked for by name does not work here.
+        BackendMissingError: If the one asked for by name does not work here, or runs elsewhere.
     """
     if asked == AUTO:
-        return _usable_runtimes()
+        return _usable_runtimes(device)
     row = runtime_row(asked)
+    if device not in (AUTO, row.device):
+        raise BackendMissingError(
+            f"the runtime {asked} does not run on the {device.upper()} that was asked for",
+            hint=f"use --runtime auto, or {' or '.join(runtimes_on(device))}",
+        )
     if (found := obstacle(row)) is not None:
         raise BackendMissingError(
             f"the runtime {asked} does not work here: {found.reason}", hint=found.hint
@@ -199,10 +205,12 @@ def open_runtime(
     return runtime
 
 
-def _usable_runtimes() -> Iterator[Choice[str]]:
+def _usable_runtimes(device: str) -> Iterator[Choice[str]]:
     """Yield what works; the first says what was passed over on the way to it, and why."""
     why, passed = BEST, dict[str, None]()
     for row in RUNTIMES:
+        if device not in (AUTO, row.device):
+            continue
         if (found := obstacle(row)) is not None:
             passed[found.reason] = None
             continue

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from engines.errors import ResultsError
+from engines.hardware.device_choice import kind_of_device
 from engines.hardware.machine import usable_cores
 from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
@@ -46,6 +47,8 @@ class RunOptions:
         box_margin: Pixels around a box on a field that are shown, too.
         out: Results folder, or the URL of one (s3://, gs://, hf://).
         model: Folder of the model's bundle; by default the model that ships.
+        device: ``auto``, ``cpu``, ``cuda`` (the first GPU) or ``cuda:NUMBER``: what the model runs
+            on, and nothing else.
         decoder: ``auto``, or one of ``engines.registry.decoder_names()``.
         decode_on: ``auto``, ``cpu`` or ``gpu``.
         runtime: ``auto``, or one of ``engines.registry.runtime_names()``.
@@ -76,6 +79,7 @@ class RunOptions:
     columns: Sequence[str] = ()
     box_margin: int = 0
     model: StrPath = DEFAULT_BUNDLE
+    device: str = AUTO
     decoder: str = AUTO
     decode_on: str = AUTO
     runtime: str = AUTO
@@ -103,6 +107,7 @@ class RunOptions:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+        kind_of_device(self.device)  # which refuses what is no device
         _ = self.reading  # which refuses what cannot be read
 
     @property

@@ -6,7 +6,7 @@ import ctypes
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Device", "gpu_or_why_not", "has_driver", "this_device"]
+__all__ = ["Device", "driver_gpu_count", "gpu_or_why_not", "has_driver", "this_device"]
 
 NVML_NAMES = ("libnvidia-ml.so.1", "nvml.dll")
 CUDA_NAMES = ("libcuda.so.1", "nvcuda.dll")
@@ -58,6 +58,15 @@ def gpu_or_why_not() -> Device | str:
 def has_driver() -> bool:
     """Tell whether NVIDIA's driver is installed, whatever its version."""
     return _library(CUDA_NAMES) is not None
+
+
+def driver_gpu_count() -> int:
+    """Count the GPUs that CUDA shows this process; from then on CUDA_VISIBLE_DEVICES is settled."""
+    cuda = _library(CUDA_NAMES)
+    number = ctypes.c_int()
+    if cuda is not None and cuda.cuInit(0) == 0:
+        cuda.cuDeviceGetCount(ctypes.byref(number))
+    return number.value
 
 
 def _driver_version() -> str:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from engines.command import BAD_CELLS, DONE
 from engines.decode.base import DEVICES
+from engines.hardware.device_choice import kind_of_device
 from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, decoder_names, runtime_names
@@ -45,6 +46,20 @@ class SlideRuleType(click.ParamType[Any]):
             return value if isinstance(value, SlideRule) else SlideRule(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class DeviceType(click.ParamType[str]):
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``."""
+
+    name = "DEVICE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check the name."""
+        try:
+            kind_of_device(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 @click.command()
@@ -98,6 +113,13 @@ class SlideRuleType(click.ParamType[Any]):
     show_default=True,
     help="Names a cell's slide: parent (its folder), cnmc (the subject of "
     "UID_<subject>_<image>_<cell>_<label>), or a regular expression with (?P<slide>...).",
+)
+@click.option(
+    "--device",
+    type=DeviceType(),
+    default=AUTO,
+    show_default=True,
+    help="What the model runs on: auto, cpu, cuda, or cuda:1 for the second GPU.",
 )
 @click.option(
     "--decoder",

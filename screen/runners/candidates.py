@@ -24,6 +24,7 @@ from engines.errors import (
     ParityError,
     UserError,
 )
+from engines.hardware.device_choice import kind_of_device
 from engines.registry import GPU, Choice, runtime_row
 from screen.options import settle
 
@@ -96,7 +97,7 @@ def runtime_settings(
         BackendMissingError: If the runtime or the precision asked for by name does not work here.
     """
     missing: BackendMissingError | None = None
-    for runtime in runtime_candidates(options.runtime):
+    for runtime in runtime_candidates(options.runtime, kind_of_device(options.device)):
         try:
             precisions = list(precision_candidates(runtime.value, options.precision))
         except BackendMissingError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
+from engines.hardware.device_choice import use_device
 from engines.locations import location
 from engines.models.bundle import ModelBundle
 from engines.sources import open_source
@@ -41,6 +42,7 @@ def run(options: RunOptions) -> Iterator[Event]:
     Raises:
         UserError: Any of ``engines.errors``; the message and its hint say what to do.
     """
+    use_device(options.device)
     bundle = ModelBundle.load(Path(options.model))
     class_columns(bundle.classes)
     source = open_source(options.sources, options.reading)

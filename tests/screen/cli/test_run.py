@@ -52,6 +52,19 @@ def test_a_run_prints_slides_and_where_the_files_are(run, tmp_path):
     assert "2 bad" in err
 
 
+def test_a_device_is_used_or_the_run_fails(run):
+    """The processor by name; a GPU that is not here is an error with a hint."""
+    status, _, err = run("--device", "cpu")
+    assert status == 0
+    assert "runtime: openvino (the fastest that works here)" in err
+
+    assert run("--device", "cuda:x")[0] == 2
+    status, _, err = run("--device", "cuda:99", "--restart")
+    assert status == 1
+    assert "cuda:99" in err
+    assert "Hint: " in err
+
+
 def test_json_is_one_object_on_stdout(run, tmp_path):
     """The content of run.json plus the slides."""
     status, out, _ = run("--json")
