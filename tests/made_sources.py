@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
+import tarfile
+import zipfile
 
 __all__ = ["KINDS", "made_source"]
 
@@ -56,10 +59,46 @@ def boxes(cells, out):
     return path
 
 
+def tar(cells, out):
+    """A tar file."""
+    out.mkdir(exist_ok=True)
+    path = out / "cells.tar"
+    with tarfile.open(path, "w") as archive:
+        archive.add(cells, ".")
+    return path
+
+
+def webdataset(cells, out):
+    """Two shards, each cell with its class; some names are in both."""
+    out.mkdir(exist_ok=True)
+    for number in range(2):
+        with tarfile.open(out / f"cells-{number:05d}.tar", "w") as archive:
+            for cell in sorted((cells / "second").glob("*.*"))[3 * number : 4 + 3 * number]:
+                archive.add(cell, cell.name)
+                label = tarfile.TarInfo(f"{cell.name.partition('.')[0]}.cls")
+                label.size = 1
+                archive.addfile(label, io.BytesIO(b"1"))
+    return f"{out}/cells-*.tar"
+
+
+def zipped(cells, out):
+    """A zip file, half of it deflated."""
+    out.mkdir(exist_ok=True)
+    path = out / "cells.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number, cell in enumerate(sorted(cells.rglob("*.*"))):
+            packed = zipfile.ZIP_DEFLATED if number % 2 else zipfile.ZIP_STORED
+            archive.write(cell, cell.relative_to(cells), packed)
+    return path
+
+
 KINDS = {
     "folder": folder,
     "images": images,
     "several": several,
     "manifest": manifest,
     "boxes": boxes,
+    "tar": tar,
+    "webdataset": webdataset,
+    "zip": zipped,
 }

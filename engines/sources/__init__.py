@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from engines.errors import SourceError
 from engines.locations import access_hint, location, storage_errors
+from engines.sources.archives.source import is_archive
 from engines.sources.base import Entry, Listing, Source
 from engines.sources.images import ImagesSource, names_an_image
 from engines.sources.options import AS_IT_IS, SourceOptions
 from engines.sources.selection import Selection
 from engines.sources.several import SeveralSources
+from engines.sources.shards import as_sets
 from engines.sources.tables.manifest import is_manifest
 
 if TYPE_CHECKING:
@@ -52,12 +54,20 @@ class SourceKind:
         means: What it is, for people.
         recognises: Whether what is at a path is one.
         opener: ``module:callable`` that opens the path as a Source.
+        in_sets: Whether files of this kind that differ in a number only are one source.
     """
 
     name: str
     means: str
     recognises: Callable[[Location], bool]
     opener: str
+    in_sets: bool = False
+
+    def opened(self, place: Location, options: SourceOptions) -> Source:
+        """Open what is at a place."""
+        module, _, name = self.opener.partition(":")
+        source: Source = getattr(import_module(module), name)(place, options)
+        return source
 
 
 SOURCES = (
@@ -72,6 +82,13 @@ SOURCES = (
         means="the URL of such a folder",
         recognises=lambda where: not isinstance(where, Path) and where.is_dir(),
         opener="engines.sources.remote:RemoteSource",
+    ),
+    SourceKind(
+        name="archive",
+        means="a tar file, a WebDataset shard or a zip file",
+        recognises=is_archive,
+        opener="engines.sources.archives.source:ArchiveSource",
+        in_sets=True,
     ),
     SourceKind(
         name="manifest",
@@ -89,8 +106,8 @@ def open_source(
     Open a source, or several as one.
 
     Args:
-        asked: Folders, image files, or patterns of such (``slides/*/cells``, ``**`` for folders at
-            any depth); paths or URLs.
+        asked: Folders, image files, archives, tables, or patterns of such (``slides/*/cells``,
+            ``**`` for folders at any depth); paths or URLs.
         options: How they are read.
 
     Raises:
@@ -99,13 +116,20 @@ def open_source(
     """
     images: dict[Location, list[str]] = {}
     sources: list[Source] = []
+    shards: list[tuple[Location, Source]] = []
     for place in itertools.chain.from_iterable(map(_expanded, _places(asked))):
         with _access(place):
             if names_an_image(place):
                 folder = place.parent.resolve() if isinstance(place, Path) else place.parent
                 images.setdefault(folder, []).append(place.name)
+                continue
+            kind = _kind_of(place)
+            opened = kind.opened(place, options)
+            if kind.in_sets:
+                shards.append((place, opened))
             else:
-                sources.append(_opened(place, options))
+                sources.append(opened)
+    sources += as_sets(shards)
     sources += [_named_images(folder, names, options) for folder, names in images.items()]
     if not sources:
         raise SourceError("no source is given", hint="name a folder of cells")
@@ -169,8 +193,13 @@ def _nothing_at(place: Location) -> SourceError:
     return SourceError(f"there is nothing at {place}", hint=f"check the {what} of the cells")
 
 
-def _opened(place: Location, options: SourceOptions) -> Source:
-    """Open what is at a place as the first kind that recognises it."""
+def _kind_of(place: Location) -> SourceKind:
+    """
+    Return the first kind that recognises what is at a place.
+
+    Raises:
+        SourceError: If nothing is there, or nothing of any kind.
+    """
     if not place.exists():
         raise _nothing_at(place)
     kind = _kind(place)
@@ -181,9 +210,7 @@ def _opened(place: Location, options: SourceOptions) -> Source:
             hint=f"a source is an image file, {kinds}; to screen the folder around it, "
             f"name {place.parent}",
         )
-    module, _, name = kind.opener.partition(":")
-    opened: Source = getattr(import_module(module), name)(place, options)
-    return opened
+    return kind
 
 
 def _kind(place: Location) -> SourceKind | None:

@@ -41,10 +41,18 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Others:
-    """Files that are no cells: how many, and the first few names."""
+    """
+    What a source holds besides cells.
+
+    Attributes:
+        count: How many files that are no cells.
+        examples: The first few names of those.
+        problems: What is wrong with the source as a whole, such as an archive that is cut off.
+    """
 
     count: int = 0
     examples: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
     def add(self, name: str) -> None:
         """Count one more."""
@@ -57,6 +65,7 @@ class Others:
         examples = [f"{name}/{each}" for each in more.examples]
         self.examples = [*self.examples, *examples][:EXAMPLES]
         self.count += more.count
+        self.problems += more.problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from engines.cells import CellRef
 from engines.errors import SourceError
 from engines.sources.base import Entry, Listing, Others
+from engines.sources.columns import columns_of_all, laid_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -45,11 +46,7 @@ class SeveralSources:
     @property
     def carried(self) -> Mapping[str, pa.DataType]:
         """What any of the sources says of its cells; as text where two differ in the type."""
-        columns: dict[str, pa.DataType] = {}
-        for source in self._sources.values():
-            for name, kind in source.carried.items():
-                columns[name] = kind if columns.get(name, kind) == kind else _text()
-        return columns
+        return columns_of_all(self._sources.values())
 
     def list(self) -> Listing:
         """List one source after the other."""
@@ -82,7 +79,7 @@ class SeveralSources:
         for name, source in self._sources.items():
             listing, own = source.list(), source.carried
             for entry in listing:
-                carried = _laid_out(entry.carried, own, columns) if columns else ()
+                carried = laid_out(entry.carried, own, columns) if columns else ()
                 yield entry._replace(path=f"{name}/{entry.path}", carried=carried)
             others.join(name, listing.others)
 
@@ -93,24 +90,6 @@ class SeveralSources:
             count += 1
             free = f"{name}-{count}"
         return free
-
-
-def _text() -> pa.DataType:
-    """Return Arrow's type of text."""
-    import pyarrow as pa
-
-    return pa.string()
-
-
-def _laid_out(
-    values: Sequence[Any], own: Mapping[str, pa.DataType], columns: Mapping[str, pa.DataType]
-) -> tuple[Any, ...]:
-    """Bring what a source says of a cell under the columns of all; None where it says nothing."""
-    said = dict(zip(own, values, strict=True))
-    return tuple(
-        str(said[name]) if said.get(name) is not None and kind != own[name] else said.get(name)
-        for name, kind in columns.items()
-    )
 
 
 def _refuse_repeats(sources: Sequence[Source]) -> None:

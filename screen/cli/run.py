@@ -226,15 +226,17 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     """
     Screen every cell image of SOURCE.
 
-    A SOURCE is a folder, with the folders in it; an image file; a manifest (CSV or Parquet) of
-    image files or of boxes on field images; a pattern in quotes, such as
-    'slides/*/cells'; or - for such names on standard input, one a line. Several are screened as
-    one. Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
+    A SOURCE is a folder, with the folders in it; an image file; a tar file, WebDataset shard or
+    zip file; a manifest (CSV or Parquet) of image files or of boxes on field images; a pattern in
+    quotes, such as 'slides/*/cells'; or - for such names on standard input, one a line. Several are
+    screened as one. Interrupted, the same command goes on where it stopped. Bad images are rows
+    with a reason.
 
     \b
     Example:
       slidescreen run cells --out results --slide cnmc
       slidescreen run monday tuesday --out results --exclude 'thumb_*'
+      slidescreen run 'shards/cells-*.tar' --out results
     """
     import screen
     from screen.cli.progress import show_events, show_logs

@@ -68,6 +68,7 @@ class PlanFacts:
         unmatched: How many cells the slide rule did not match.
         ignored: How many other files the source holds.
         examples: Some of those.
+        problems: What was wrong with the source as a whole.
     """
 
     revision: int
@@ -76,6 +77,7 @@ class PlanFacts:
     unmatched: int
     ignored: int
     examples: tuple[str, ...]
+    problems: tuple[str, ...]
 
     @classmethod
     def of(cls, metadata: Mapping[bytes, bytes]) -> PlanFacts:
@@ -88,7 +90,8 @@ class PlanFacts:
         values: dict[str, Any] = json.loads(metadata.get(FACTS_KEY, b"{}"))
         if values.keys() != {field.name for field in fields(cls)}:
             raise ValueError("it was not written by this version of slidescreen")
-        return cls(**values | {"examples": tuple(values["examples"])})
+        lists = {name: tuple(values[name]) for name in ("examples", "problems")}
+        return cls(**values | lists)
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
@@ -272,7 +275,7 @@ def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
     if not count:
         raise SourceError(
             f"there is no cell image in {source.location} ({listing.others.count} other files)",
-            hint="cells are files named .bmp .jpg .png .tif .webp .jp2 and the like",
+            hint=_no_cells_hint(listing.others.examples),
         )
     facts = PlanFacts(
         revision=1,
@@ -281,8 +284,16 @@ def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
         unmatched=unmatched,
         ignored=listing.others.count,
         examples=tuple(listing.others.examples),
+        problems=tuple(listing.others.problems),
     )
     return Plan(pa.BufferReader(sink.getvalue()), facts)
+
+
+def _no_cells_hint(others: Iterable[str]) -> str:
+    """Say what to do about a source without cells."""
+    if any(name.lower().endswith((".tar", ".zip", ".parquet")) for name in others):
+        return "to screen what is in the archives or tables there, name them: 'folder/*.tar'"
+    return "cells are files named .bmp .jpg .png .tif .webp .jp2 and the like"
 
 
 def read_plan(results: ResultsFolder) -> Plan:

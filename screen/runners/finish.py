@@ -96,6 +96,7 @@ def write_summary(
         "flags": thresholds,
         "drift": drift,
         "warnings": (
+            *(f"Not all of the source was there: {each}." for each in plan.facts.problems),
             *_warnings(counts, drift, uncertainty.bundle),
             *_trained_on(found.slides),
             *(() if EVIDENCE_KEY in (cells.schema.metadata or {}) else (NO_EVIDENCE,)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from screen.runners.stages import Stages
 
 __all__ = ["Start"]
+
+LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,8 @@ class Start:
         stages = yield from StartupCheck(self.options, self.bundle, self.source, plan).stages()
         if stages.settings.shard_cells.value != expected.shard_cells.value:
             plan = self._planned(stages.settings)
+        for problem in plan.facts.problems:
+            LOG.warning("%s; what it holds before that is screened.", problem)
         fingerprint = self._fingerprint(stages.settings)
         record = self._first_record(plan, fingerprint, stages)
         with writing(self.results.path):

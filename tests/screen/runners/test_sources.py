@@ -48,8 +48,18 @@ def manifest(cells):
     return {"source": made_source("manifest", cells, cells.parent)}, files
 
 
+def tar(cells):
+    """Return a tar file of a folder."""
+    return {"source": made_source("tar", cells, cells.parent)}, folder(cells)[1]
+
+
+def zipped(cells):
+    """Return a zip file of a folder."""
+    return {"source": made_source("zip", cells, cells.parent)}, folder(cells)[1]
+
+
 FILES = [folder, selected, several, images, pattern, manifest]
-KINDS = FILES
+KINDS = [*FILES, tar, zipped]
 
 
 def _files(cells):

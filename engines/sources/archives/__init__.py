@@ -1,0 +1,1 @@
+"""Archives of cells, read without unpacking: tar, WebDataset shards, zip."""
