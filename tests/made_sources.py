@@ -9,6 +9,9 @@ import os
 import tarfile
 import zipfile
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 __all__ = ["KINDS", "made_source"]
 
 
@@ -92,6 +95,16 @@ def zipped(cells, out):
     return path
 
 
+def parquet(cells, out):
+    """A Parquet file with the images in it, as Hugging Face lays them out, in groups of three."""
+    out.mkdir(exist_ok=True)
+    files = sorted(path for path in cells.rglob("*") if path.is_file())
+    images = [{"bytes": f.read_bytes(), "path": f.relative_to(cells).as_posix()} for f in files]
+    table = pa.table({"image": images, "age": list(range(len(files)))})
+    pq.write_table(table, out / "cells.parquet", row_group_size=3)
+    return out / "cells.parquet"
+
+
 KINDS = {
     "folder": folder,
     "images": images,
@@ -101,4 +114,5 @@ KINDS = {
     "tar": tar,
     "webdataset": webdataset,
     "zip": zipped,
+    "parquet": parquet,
 }

@@ -21,6 +21,7 @@ from engines.sources.options import AS_IT_IS, SourceOptions
 from engines.sources.selection import Selection
 from engines.sources.several import SeveralSources
 from engines.sources.shards import as_sets
+from engines.sources.tables.columns import is_parquet
 from engines.sources.tables.manifest import is_manifest
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class SourceKind:
 
     name: str
     means: str
-    recognises: Callable[[Location], bool]
+    recognises: Callable[[Location, SourceOptions], bool]
     opener: str
     in_sets: bool = False
 
@@ -70,30 +71,46 @@ class SourceKind:
         return source
 
 
+def _holds_images(where: Location, options: SourceOptions) -> bool:
+    """Whether a file is Parquet with images in it; Arrow is imported for Parquet files only."""
+    if not (where.is_file() and is_parquet(where)):
+        return False
+    from engines.sources.tables.parquet_images import holds_images
+
+    return holds_images(where, options)
+
+
 SOURCES = (
     SourceKind(
         name="folder",
         means="a folder of image files, and the folders in it",
-        recognises=lambda where: isinstance(where, Path) and where.is_dir(),
+        recognises=lambda where, _: isinstance(where, Path) and where.is_dir(),
         opener="engines.sources.folder:FolderSource",
     ),
     SourceKind(
         name="remote",
         means="the URL of such a folder",
-        recognises=lambda where: not isinstance(where, Path) and where.is_dir(),
+        recognises=lambda where, _: not isinstance(where, Path) and where.is_dir(),
         opener="engines.sources.remote:RemoteSource",
     ),
     SourceKind(
         name="archive",
         means="a tar file, a WebDataset shard or a zip file",
-        recognises=is_archive,
+        recognises=lambda where, _: is_archive(where),
         opener="engines.sources.archives.source:ArchiveSource",
+        in_sets=True,
+    ),
+    SourceKind(
+        name="parquet",
+        means="a Parquet file with images in it",
+        recognises=_holds_images,
+        opener="engines.sources.tables.parquet_images:ParquetImagesSource",
         in_sets=True,
     ),
     SourceKind(
         name="manifest",
         means="a table (CSV or Parquet) of image files or of boxes on them",
-        recognises=is_manifest,
+        recognises=lambda where, _: is_manifest(where),
         opener="engines.sources.tables.manifest:ManifestSource",
     ),
 )
@@ -117,13 +134,13 @@ def open_source(
     images: dict[Location, list[str]] = {}
     sources: list[Source] = []
     shards: list[tuple[Location, Source]] = []
-    for place in itertools.chain.from_iterable(map(_expanded, _places(asked))):
+    for place in itertools.chain.from_iterable(_expanded(each, options) for each in _places(asked)):
         with _access(place):
             if names_an_image(place):
                 folder = place.parent.resolve() if isinstance(place, Path) else place.parent
                 images.setdefault(folder, []).append(place.name)
                 continue
-            kind = _kind_of(place)
+            kind = _kind_of(place, options)
             opened = kind.opened(place, options)
             if kind.in_sets:
                 shards.append((place, opened))
@@ -166,7 +183,7 @@ def _named_images(folder: Location, names: Sequence[str], options: SourceOptions
         return RemoteSource(folder, options, names)
 
 
-def _expanded(place: Location) -> list[Location]:
+def _expanded(place: Location, options: SourceOptions) -> list[Location]:
     """Return what a pattern stands for; a path that is there stands for itself."""
     if str(place).startswith(("http://", "https://")) or not has_magic(str(place)):
         return [place]
@@ -176,7 +193,7 @@ def _expanded(place: Location) -> list[Location]:
         found = _matching(place)
         if not found:
             raise SourceError(f"nothing matches {place}", hint="check the pattern of the cells")
-        return [each for each in found if names_an_image(each) or _kind(each)] or found
+        return [each for each in found if names_an_image(each) or _kind(each, options)] or found
 
 
 def _matching(pattern: Location) -> list[Location]:
@@ -193,7 +210,7 @@ def _nothing_at(place: Location) -> SourceError:
     return SourceError(f"there is nothing at {place}", hint=f"check the {what} of the cells")
 
 
-def _kind_of(place: Location) -> SourceKind:
+def _kind_of(place: Location, options: SourceOptions) -> SourceKind:
     """
     Return the first kind that recognises what is at a place.
 
@@ -202,7 +219,7 @@ def _kind_of(place: Location) -> SourceKind:
     """
     if not place.exists():
         raise _nothing_at(place)
-    kind = _kind(place)
+    kind = _kind(place, options)
     if kind is None:
         kinds = ", or ".join(kind.means for kind in SOURCES)
         raise SourceError(
@@ -213,6 +230,6 @@ def _kind_of(place: Location) -> SourceKind:
     return kind
 
 
-def _kind(place: Location) -> SourceKind | None:
+def _kind(place: Location, options: SourceOptions) -> SourceKind | None:
     """Return the first kind that recognises what is at a place."""
-    return next((kind for kind in SOURCES if kind.recognises(place)), None)
+    return next((kind for kind in SOURCES if kind.recognises(place, options)), None)

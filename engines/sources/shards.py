@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ShardsSource", "as_sets"]
 
-NUMBERED = re.compile(r"(?P<set>.*[^\d])\d+([-_]of[-_]\d+)?\.(tar|zip|parquet)", re.IGNORECASE)
+NUMBERED = re.compile(r"(?P<set>.*?)\d+([-_]of[-_]\d+)?\.(tar|zip|parquet)", re.IGNORECASE)
 TRAILING = " -_."
 
 

@@ -82,8 +82,8 @@ class DeviceType(click.ParamType[str]):
     "columns",
     multiple=True,
     metavar="ROLE=NAME",
-    help="What a manifest calls its column of path, slide, cell_id, label, sha256, x, y, width or "
-    "height; repeat for more. Without a NAME there is no such column.",
+    help="What a table calls its column of path, slide, cell_id, label, sha256, image, x, y, width "
+    "or height; repeat for more. Without a NAME there is no such column.",
 )
 @click.option(
     "--box-margin",
@@ -227,10 +227,10 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     Screen every cell image of SOURCE.
 
     A SOURCE is a folder, with the folders in it; an image file; a tar file, WebDataset shard or
-    zip file; a manifest (CSV or Parquet) of image files or of boxes on field images; a pattern in
-    quotes, such as 'slides/*/cells'; or - for such names on standard input, one a line. Several are
-    screened as one. Interrupted, the same command goes on where it stopped. Bad images are rows
-    with a reason.
+    zip file; a Parquet file with images in it; a manifest (CSV or Parquet) of image files or of
+    boxes on field images; a pattern in quotes, such as 'slides/*/cells'; or - for such names on
+    standard input, one a line. Several are screened as one. Interrupted, the same command goes on
+    where it stopped. Bad images are rows with a reason.
 
     \b
     Example:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from engines.locations import Location
+
 __all__ = ["PATH_COLUMNS", "TABLES", "header_of", "is_parquet", "is_table_name", "read_columns"]
 
 TABLES = (".csv", ".parquet")
@@ -28,7 +30,7 @@ def is_table_name(name: str) -> bool:
     return name.lower().endswith(TABLES)
 
 
-def is_parquet(path: Path) -> bool:
+def is_parquet(path: Location) -> bool:
     """Whether a file is Parquet, going by how it begins."""
     with path.open("rb") as file:
         return file.read(len(PARQUET)) == PARQUET

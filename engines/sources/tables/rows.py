@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["BOX", "Columns", "ManifestRows", "TableRows", "columns_of"]
+    from engines.locations import Location
+
+__all__ = ["BOX", "Columns", "ManifestRows", "TableRows", "columns_of", "plain_values"]
 
 BOX = ("x", "y", "width", "height")
 SAID = ("cell_id", "label")  # columns of the results under their own names
@@ -72,9 +74,20 @@ class Columns:
         return {**known, **self.meta}
 
 
-def columns_of(header: Sequence[str], asked: Mapping[str, str], file: Path) -> Columns:
+def columns_of(
+    header: Sequence[str],
+    asked: Mapping[str, str],
+    file: Location,
+    needed: Sequence[str] = ("path",),
+) -> Columns:
     """
     Tell what a table's columns are, by their names or by what was asked for.
+
+    Args:
+        header: The names of its columns.
+        asked: What was asked for: a name for each role, an empty one where there is no such column.
+        file: For people.
+        needed: Roles that there have to be.
 
     Raises:
         SourceError: If one that was asked for is not there, or two could not be told apart.
@@ -84,11 +97,10 @@ def columns_of(header: Sequence[str], asked: Mapping[str, str], file: Path) -> C
     roles |= {role: name for role, name in asked.items() if role != "image"}
     missing = [name for name in roles.values() if name and name not in header]
     roles = {role: name for role, name in roles.items() if name}
-    if missing or "path" not in roles:
+    missing += [role for role in needed if role not in roles]
+    if missing:
         shown = ", ".join(header[:6]) or "(none)"
-        raise SourceError(
-            f"{file} has no column {(missing or ['path'])[0]}; it has {shown}", hint=MANIFEST_HINT
-        )
+        raise SourceError(f"{file} has no column {missing[0]}; it has {shown}", hint=MANIFEST_HINT)
     if not set(BOX) <= roles.keys():
         roles = {role: name for role, name in roles.items() if role not in BOX}
     meta = {f"meta_{name}": name for name in header if name not in roles.values()}
@@ -131,7 +143,7 @@ class TableRows:
         try:
             for batch in self._batches([name for _, name in wanted]):
                 values = [
-                    _values(batch.column(own), self.carried.get(name, pa.string()))
+                    plain_values(batch.column(own), self.carried.get(name, pa.string()))
                     for name, own in wanted
                 ]
                 names = [name for name, _ in wanted]
@@ -161,7 +173,7 @@ class TableRows:
             yield from csv.open_csv(file, parse_options=parse, convert_options=convert)
 
 
-def _values(column: pa.Array, kind: pa.DataType) -> list[Any]:
+def plain_values(column: pa.Array, kind: pa.DataType) -> list[Any]:
     """Return a column's values as *kind*."""
     import pyarrow as pa
 

@@ -58,8 +58,13 @@ def zipped(cells):
     return {"source": made_source("zip", cells, cells.parent)}, folder(cells)[1]
 
 
+def parquet(cells):
+    """Return a Parquet file of a folder's images."""
+    return {"source": made_source("parquet", cells, cells.parent)}, folder(cells)[1]
+
+
 FILES = [folder, selected, several, images, pattern, manifest]
-KINDS = [*FILES, tar, zipped]
+KINDS = [*FILES, tar, zipped, parquet]
 
 
 def _files(cells):
