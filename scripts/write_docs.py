@@ -1,8 +1,8 @@
 """
 Write the parts of the documentation that come from the code, between their marks.
 
-The map of modules in ARCHITECTURE.md and the error messages in docs/troubleshooting.md. With
-``--check``, write nothing and exit 1 if a file would change.
+The map of modules in ARCHITECTURE.md, the error messages in docs/troubleshooting.md and the
+commands in docs/commands.md. With ``--check``, write nothing and exit 1 if a file would change.
 
 Example:
     python scripts/write_docs.py
@@ -16,6 +16,8 @@ import sys
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from command_docs import command_page
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,6 +180,7 @@ def changed_files() -> list[tuple[Path, str]]:
     wanted = [
         _filled(ROOT / "ARCHITECTURE.md", "map of modules", module_map()),
         _filled(ROOT / "docs" / "troubleshooting.md", "error messages", error_messages()),
+        _filled(ROOT / "docs" / "commands.md", "commands", command_page()),
     ]
     return [(path, text) for path, text in wanted if path.read_text("utf-8") != text]
 

@@ -10,6 +10,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import duckdb
+import pyarrow as pa
 import pyarrow.parquet
 import pytest
 import write_docs
@@ -104,8 +106,26 @@ def test_links_lead_somewhere(name):
             }
 
 
+def test_the_query_for_thresholds_counts_rightly(tmp_path, monkeypatch):
+    """Of docs/thresholds.md: a cell at the threshold is positive, as in ``positive``."""
+    query = PAGES["docs/thresholds.md"].partition("```sql\n")[2].partition("```")[0]
+    (tmp_path / "results" / "cells").mkdir(parents=True)
+    cells = {"path": list("abcd"), "status": ["ok"] * 3 + ["undecodable"]}
+    scores = pa.array([0.9, 0.5, 0.1, None], pa.float32())
+    table = pa.table({**cells, "prob_all": scores})
+    pyarrow.parquet.write_table(table, tmp_path / "results" / "cells" / "part-00000.parquet")
+    (tmp_path / "labels.csv").write_text("path,label\na,all\nb,all\nc,hem\nd,all\n")
+    monkeypatch.chdir(tmp_path)
+
+    rows = {row[0]: row[1:] for row in duckdb.sql(query).fetchall()}
+
+    assert rows[0.5] == (1.0, 1.0)
+    assert rows[0.55] == (0.5, 1.0)
+    assert rows[0.05] == (1.0, 0.0)
+
+
 def test_what_comes_from_the_code_is_up_to_date():
-    """The map of modules and the error messages: python scripts/write_docs.py writes them."""
+    """The map of modules, error messages and commands: python scripts/write_docs.py writes them."""
     assert [str(path.relative_to(ROOT)) for path, _ in write_docs.changed_files()] == []
 
 
