@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from csv import reader
+import csv
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
@@ -51,8 +51,8 @@ def header_of(path: Path) -> list[str]:
             with native_file(path) as file:
                 return list(parquet.read_schema(file).names)
         with path.open(encoding="utf-8-sig", newline="", errors="replace") as text:
-            return next(reader(text), [])
-    except (OSError, pa.ArrowException) as error:
+            return next(csv.reader(text), [])
+    except (OSError, csv.Error, pa.ArrowException) as error:
         raise SourceError(f"cannot read the labels {path}: {error}", hint=TABLE_HINT) from error
 
 
@@ -99,15 +99,16 @@ def _called(name: str, header: Sequence[str]) -> str | None:
 def _arrow_table(path: Path, columns: list[str]) -> pa.Table:
     """Read columns of Parquet, or of CSV: these as they are written, so that 007 stays 007."""
     import pyarrow as pa
-    from pyarrow import csv, parquet
+    from pyarrow import csv as arrow_csv
+    from pyarrow import parquet
 
     with native_file(path) as file:
         if is_parquet(path):
             return parquet.read_table(file, columns=columns)
-        convert = csv.ConvertOptions(
+        convert = arrow_csv.ConvertOptions(
             column_types=dict.fromkeys(columns, pa.string()),
             include_columns=columns,
             null_values=[""],
             strings_can_be_null=True,
         )
-        return csv.read_csv(file, convert_options=convert)
+        return arrow_csv.read_csv(file, convert_options=convert)

@@ -147,7 +147,7 @@ class ManifestSource:
     def _paths(self) -> Iterator[str]:
         """Yield what the cell of every row is called, before any name gets a number."""
         for number, row in enumerate(self._rows, start=1):
-            if not row["path"]:
+            if not row["path"] or "\0" in row["path"]:
                 raise SourceError(
                     f"row {number} of {self.location} names no file",
                     hint="take it out, or say which file it is",
