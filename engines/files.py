@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from engines.locations import Location
 
 __all__ = [
+    "MOST_JSON_BYTES",
     "cache_folder",
     "digest_of",
     "discard_scratch",
@@ -138,22 +139,23 @@ def open_regular(path: Location | str | bytes) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def read_regular(path: Path | str | bytes, most_bytes: int) -> bytes:
+def read_regular(path: Location | str | bytes, most_bytes: int) -> bytes:
     """
-    Return the bytes of a regular file.
+    Return the bytes of a regular file, or of what is behind a URL.
 
     Raises:
         OSError: If it cannot be read, is not a regular file, or is longer than *most_bytes*.
     """
     with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
+        size = file.seek(0, os.SEEK_END)
         if size > most_bytes:
             raise OSError(errno.EFBIG, f"a file of {size:,} bytes, more than {most_bytes:,}")
+        file.seek(0)
         # No more than it says it has: some of the kernel's files never end, or have nothing yet.
         return file.read(size) or b""
 
 
-def read_json(path: Path, most_bytes: int = MOST_JSON_BYTES) -> Any:
+def read_json(path: Location, most_bytes: int = MOST_JSON_BYTES) -> Any:
     """
     Return what a JSON file holds.
 
@@ -195,6 +197,8 @@ def native_file(path: Location, mode: str = "rb") -> pa.NativeFile:
     import pyarrow as pa
 
     if isinstance(path, Path):
+        if mode == "rb":
+            open_regular(path).close()  # Arrow would wait for a pipe
         return pa.OSFile(str(path), mode)
     with tempfile.TemporaryDirectory(prefix="slidescreen-") as folder:
         copy = Path(folder) / path.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from functools import cache as cached
 from pathlib import Path
 from uuid import uuid4
@@ -67,10 +68,10 @@ def three_classes(tmp_path_factory):
     return make_bundle(tmp_path_factory.mktemp("three"), classes=["a", "b c", "d"], positive=None)
 
 
-@pytest.fixture
-def cells(tmp_path):
-    """A folder of two slides: nine good cells of several formats and two bad ones."""
-    folder = tmp_path / "cells"
+@pytest.fixture(scope="session")
+def lasting_cells(tmp_path_factory):
+    """Two slides, nine good cells of several formats and two bad ones; not to be changed."""
+    folder = tmp_path_factory.mktemp("lasting") / "cells"
     for slide, names in (
         ("first", ["plain.bmp", "baseline.jpg", "rgb.png", "empty.jpg"]),
         ("second", ["lossless.webp", "lzw.tif", "exif6.jpg", "16bit.png", "flipped.png"]),
@@ -81,6 +82,12 @@ def cells(tmp_path):
     for seed in range(2):
         draw_cell(seed, (90, 70)).save(folder / "second" / f"drawn{seed}.bmp")
     return folder
+
+
+@pytest.fixture
+def cells(lasting_cells, tmp_path):
+    """A copy of these cells."""
+    return shutil.copytree(lasting_cells, tmp_path / "cells")
 
 
 @pytest.fixture(scope="session")

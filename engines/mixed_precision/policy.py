@@ -239,9 +239,12 @@ def _made_with(bundle: ModelBundle, precision: str) -> Mixed | None:
 def remember(bundle: ModelBundle, mixed: Mixed) -> None:
     """Keep what was found, for every later engine of this model."""
     path = _memory(bundle, mixed.precision)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as scratch:
-        scratch.write_text(json.dumps(asdict(mixed), indent=1), encoding="utf-8")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as scratch:
+            scratch.write_text(json.dumps(asdict(mixed), indent=1), encoding="utf-8")
+    except OSError as error:
+        log.warning("cannot keep in %s what %s needs: %s", path, mixed.precision, error.strerror)
 
 
 def with_exceptions(version: str, keep_fp32: Sequence[str]) -> str:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["export"]
 
 STDOUT = Path("-")
+BLOCK = 1 << 20  # bytes copied at a time
 ENDINGS = {row.ending: name for name, row in FORMATS.items()}
 
 
@@ -94,7 +95,8 @@ def _to_stdout(results: Location, options: ExportOptions) -> Written:
         written = write_export(results, scratch, options)
         try:
             with scratch.open("rb") as file:
-                shutil.copyfileobj(file, sys.stdout.buffer)
+                for block in iter(partial(file.read, BLOCK), b""):
+                    click.echo(block, nl=False)
             sys.stdout.buffer.flush()
         except BrokenPipeError:  # the reader has what it wanted; Python's own flush must not fail
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

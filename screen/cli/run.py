@@ -6,13 +6,14 @@ import json
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
-from engines.command import BAD_CELLS, DONE
+from engines.command import BAD_CELLS, DONE, ended_at_once, silent_libraries
 from engines.decode.base import DEVICES
 from engines.hardware.device_choice import kind_of_device
 from engines.locations import location
@@ -23,10 +24,11 @@ from screen.cli.places import PLACE, RESULTS
 from screen.cli.report import made_report, report_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from engines.locations import Location
     from engines.sources.slide_rule import SlideRule
+    from screen.runners.events import Event
 
 __all__ = ["run"]
 
@@ -254,8 +256,9 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     )
     asked = screen.RunOptions(**given, thresholds=thresholds)
     console = Console(stderr=True)
-    with show_logs(console, quiet=quiet):
-        record = show_events(screen.run(asked), console, quiet=quiet)
+    silence = silent_libraries() if quiet else nullcontext()
+    with ended_at_once() as ready, show_logs(console, quiet=quiet), silence:
+        record = show_events(_noted(screen.run(asked), ready), console, quiet=quiet)
     out = location(asked.out)
     written = made_report(results=out) if and_report else None
     slides = ResultsFolder(out).read_slides()
@@ -266,6 +269,16 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
         if written:
             click.echo(f"  {report_line(written)}")
     return BAD_CELLS if fail_on_bad and record.counts and record.counts.bad else DONE
+
+
+def _noted(events: Iterator[Event], ready: Callable[[], None]) -> Iterator[Event]:
+    """Hand events on; say *ready* once the run has started and has to be left in order."""
+    from screen.runners.events import Started
+
+    for event in events:
+        if isinstance(event, Started):
+            ready()
+        yield event
 
 
 def _sources(named: Sequence[Location]) -> Location | list[Location]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import ResultsError
-from engines.files import whole_file
+from engines.files import discard_scratch, whole_file
 from engines.sources import SourceOptions
 from screen.report.content.inputs import read_inputs
 from screen.report.content.nearest import EMBEDDING, nearest, read_embeddings, within_reach
@@ -23,7 +25,6 @@ from screen.results.tables import writing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from engines.locations import Location
     from engines.sources import Source
@@ -98,6 +99,9 @@ def write_report(options: ReportOptions) -> Report:
     reading = SourceOptions(max_pixels=inputs.record.fingerprint.max_pixels)
     source = find_source(inputs.record.source.locations, options.source, reading)
     page, counts = _page(inputs, source)
+    if isinstance(path, Path):
+        with writing(path):
+            discard_scratch(path.parent, re.escape(path.name))
     with writing(path), whole_file(path) as scratch:
         scratch.write_bytes(page)
     reviewed = inputs.overview.review

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
-from engines.files import files_in
+from engines.files import MOST_JSON_BYTES, files_in, read_regular
 from screen.results.folder import is_report
 from screen.results.table_records import read_record
 from screen.results.tables import AWAY_HINT, carries_fingerprint
@@ -90,6 +90,6 @@ def _is_listed(results: ResultsFolder, table: Location) -> bool:
 def _mentions_fingerprint(path: Location) -> bool:
     """Whether a JSON file says which run it is of, damaged as it may be."""
     try:
-        return b'"fingerprint"' in path.read_bytes()
+        return b'"fingerprint"' in read_regular(path, MOST_JSON_BYTES)
     except OSError:
         return False

@@ -19,6 +19,7 @@ a URL there is no lock: two runs of the same kind write the same rows.
 from __future__ import annotations
 
 import json
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +55,13 @@ CHECKED = ds.ParquetFileFormat(
 )
 REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 
+LOG = logging.getLogger(__name__)
 LOCK = ".lock"
+SCRATCH = {
+    "": r"(run\.json|report\.html|(plan|slides|duplicates)\.parquet)",
+    "cells": r"part-\d+\.parquet",
+    "parts": r"(part-\d+|slides|duplicates|plan)\.json",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,13 +151,17 @@ class ResultsFolder:
                     hint="wait for it, or choose another --out",
                 ) from error
         try:
-            discard_scratch(self.path, r"(run\.json|(plan|slides|duplicates)\.parquet)")
-            discard_scratch(self.path / "cells", r"part-\d+\.parquet")
-            discard_scratch(self.path / "parts", r"(part-\d+|slides|duplicates|plan)\.json")
+            with writing(self.path):
+                self._discard_scratch()
             yield
         finally:
             _remove_unused(made)
             lock.release()
+
+    def _discard_scratch(self) -> None:
+        """Remove what killed runs and reports left half written."""
+        for folder, names in SCRATCH.items():
+            discard_scratch(Path(str(self.path), folder), names)
 
     def read_run(self) -> RunRecord | None:
         """
@@ -204,6 +215,11 @@ def part_files(results: ResultsFolder) -> list[Location]:
     """
     parts = files_in(results.cells, "part-*.parquet")
     found = sorted(parts, key=lambda part: (len(part.name), part.name))
+    if not found and results.run_json.exists():
+        raise ResultsError(
+            f"{results.path} holds a run, but none of its parts",
+            hint="give its slidescreen run again: it screens what is missing",
+        )
     if not found:
         raise ResultsError(
             f"{results.path} holds no results",
@@ -238,11 +254,14 @@ def _require_writable(path: Location) -> None:
 
 def _remove_unused(made: list[Path]) -> None:
     """Remove folders, the innermost first, if a run was to write to them and wrote nothing."""
-    if made and [path.name for path in made[0].iterdir()] == [LOCK]:
-        (made[0] / LOCK).unlink()
-        for folder in made:
-            if not any(folder.iterdir()):
-                folder.rmdir()
+    try:
+        if made and [path.name for path in made[0].iterdir()] == [LOCK]:
+            (made[0] / LOCK).unlink()
+            for folder in made:
+                if not any(folder.iterdir()):
+                    folder.rmdir()
+    except OSError as error:  # somebody removed the folder meanwhile, or it cannot be written to
+        LOG.warning("cannot remove the unused folder %s: %s", made[0], error.strerror)
 
 
 def _require_unicode(path: Location) -> None:

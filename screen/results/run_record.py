@@ -9,7 +9,6 @@ its keys: the names of the fields are the keys.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from os import fsencode
 from typing import TYPE_CHECKING, Any, Literal
 
 from engines.errors import ResultsError
+from engines.files import read_json
 from engines.hardware.machine import Machine
 from engines.json_records import JsonRecordError, record_from_json, record_to_json
 from engines.locations import storage_errors
@@ -298,6 +298,13 @@ class RunRecord:
     decoded_by: Mapping[str, int] = field(default_factory=dict)
     finished: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a record that lacks what its readers rely on."""
+        if self.versions.get("slidescreen") is None:
+            raise ValueError("versions does not say which slidescreen it was")
+        if self.state == "done" and None in (self.counts, self.drift, self.finished):
+            raise ValueError("it is done, but lacks counts, drift or finished")
+
     @property
     def choice_lines(self) -> list[str]:
         """What was chosen and why, and how it agrees with the reference, a line each."""
@@ -355,10 +362,10 @@ def read_run_json(path: Location) -> RunRecord | None:
     """
     try:
         with storage_errors():
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = read_json(path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ResultsError(f"cannot read {path}: {error}", hint=AWAY_HINT) from error
     return RunRecord.from_json(value, path)
 

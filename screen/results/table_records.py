@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
-from engines.files import make_folder, sha256_of_file, whole_file
+from engines.files import make_folder, read_json, sha256_of_file, whole_file
 from engines.json_records import record_from_json, record_to_json
 from screen.results.schema import FINGERPRINT_KEY
 from screen.results.tables import read_footer, reading, table_bytes, writing
@@ -106,7 +106,7 @@ def read_record(results: ResultsFolder, path: Location) -> TableRecord | None:
     beside = results.record_of(path)
     try:
         with reading(beside):
-            record = record_from_json(TableRecord, json.loads(beside.read_bytes()))
+            record = record_from_json(TableRecord, read_json(beside))
     except ResultsError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return None

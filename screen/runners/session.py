@@ -105,7 +105,7 @@ class Session:
         if record != self.record:
             self.results.drop_report()
         rates, finished = record.rates, record.finished
-        if cells:
+        if cells and seconds > 0:
             rates, finished = replace(rates, end_to_end=cells / seconds), None
         record = replace(record, state="done", rates=rates, finished=finished or now())
         self.results.write_run(record)

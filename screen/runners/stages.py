@@ -111,12 +111,17 @@ def timed_logits(
     logits += [scores.logits for scores in stream]
     seconds = time.perf_counter() - start
     later = sum(map(len, logits[1:]))
-    return np.concatenate(logits), later / seconds if later else None
+    return np.concatenate(logits), rate_of(later, seconds)
 
 
-def decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float:
-    """Decode the sample again, files and codecs being warm now; return cells/s."""
+def rate_of(cells: int, seconds: float) -> float | None:
+    """Return cells/s; None without cells, or where the clock stood still meanwhile."""
+    return cells / seconds if cells and seconds > 0 else None
+
+
+def decode_rate(decoder: Decoder, batches: Sequence[Batch]) -> float | None:
+    """Decode the sample again, files and codecs being warm now; return cells/s, as `rate_of`."""
     refs = tuple(refs_of(batches))
     start = time.perf_counter()
     list(decoder.stream([Shard(0, refs)]))
-    return len(refs) / (time.perf_counter() - start)
+    return rate_of(len(refs), time.perf_counter() - start)

@@ -115,6 +115,8 @@ class Start:
             parts = without_unreadable(self.results, parts)
         stages = None
         if len(parts) < plan.shard_count:
+            with writing(self.results.path):
+                make_folder(self.results.cells)
             stages = yield from self._stages_as_begun(plan, record.choices)
             record = _continued(record, stages)
             self.results.write_run(record)

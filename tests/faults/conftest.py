@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -21,12 +22,12 @@ def how_many(request):
     return lambda few, many: many if request.config.getoption("--long") else few
 
 
-@pytest.fixture
-def options(bundle, cells, tmp_path):
+@pytest.fixture(scope="session")
+def kept(bundle, lasting_cells, tmp_path_factory):
     """A run of the tiny bundle over eleven cells in shards of three, the same on any machine."""
-    return screen.RunOptions(
-        source=cells,
-        out=tmp_path / "results",
+    options = screen.RunOptions(
+        source=lasting_cells,
+        out=tmp_path_factory.mktemp("kept") / "results",
         model=bundle.folder,
         shard_cells=3,
         threads=1,
@@ -34,17 +35,23 @@ def options(bundle, cells, tmp_path):
         runtime="torch",
         precision="fp32",
     )
+    list(screen.run(options))
+    return options
 
 
 @pytest.fixture
-def finished(options, tmp_path):
-    """The options of a run that is done, and a copy of its results to begin again from."""
-    list(screen.run(options))
-    kept = shutil.copytree(options.out, tmp_path / "kept")
+def options(kept, tmp_path):
+    """The same run to another place, not yet begun."""
+    return replace(kept, out=tmp_path / "results")
+
+
+@pytest.fixture
+def finished(kept, options):
+    """Put a finished run to where the options say, in place of what is there."""
 
     def again():
-        shutil.rmtree(options.out)
-        shutil.copytree(kept, options.out)
+        shutil.rmtree(options.out, ignore_errors=True)
+        shutil.copytree(kept.out, options.out)
         return ResultsFolder(options.out)
 
     return again

@@ -19,6 +19,7 @@ from screen.report.content.review import read_review
 from screen.report.content.scan import scan
 from screen.report.content.slide_rows import slide_rows, usual_lead
 from screen.results.table_records import check_table
+from screen.results.tables import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -179,7 +180,11 @@ def _add_locators(results: ResultsFolder, cells: Sequence[dict[str, Any]]) -> No
         return
     by_path = {cell["path"]: cell for cell in cells}
     wanted = pa.array(list(by_path), pa.string())
-    with native_file(results.plan) as file, pq.ParquetFile(file) as table:
+    with (
+        reading(results.plan),
+        native_file(results.plan) as file,
+        pq.ParquetFile(file, page_checksum_verification=True) as table,
+    ):
         for batch in table.iter_batches(columns=["path", "locator"]):
             found = batch.filter(pc.is_in(batch["path"], value_set=wanted)).to_pylist()
             for row in found:
@@ -190,7 +195,11 @@ def _copies(results: ResultsFolder, paths: Sequence[str]) -> dict[str, str]:
     """Return which of *paths* are copies, and of what."""
     wanted = pa.array(paths, pa.string())
     found: dict[str, str] = {}
-    with native_file(results.duplicates) as file, pq.ParquetFile(file) as table:
+    with (
+        reading(results.duplicates),
+        native_file(results.duplicates) as file,
+        pq.ParquetFile(file, page_checksum_verification=True) as table,
+    ):
         for batch in table.iter_batches(columns=["path", "duplicate_of"]):
             rows = batch.filter(pc.is_in(batch["path"], value_set=wanted))
             found.update(zip(*(column.to_pylist() for column in rows.columns), strict=True))
