@@ -137,7 +137,8 @@ def ended_at_once() -> Iterator[Callable[[], None]]:
     For the time in which packages are imported and models opened, and nothing has to be put in
     order: an exception raised there inside a package's native code can abort the process.
     """
-    if threading.current_thread() is not threading.main_thread():
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # started in the background
         yield lambda: None
         return
     before = signal.signal(signal.SIGINT, _end)

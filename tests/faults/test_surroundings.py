@@ -23,6 +23,7 @@ from screen.report import ReportOptions, write_report
 from screen.runners.events import ShardDone
 
 MAIN = "from screen.cli.main import main; main()"
+HEARD = "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # also in the background
 posix = pytest.mark.skipif(os.name == "nt", reason="of POSIX systems")
 
 
@@ -158,7 +159,7 @@ def test_a_clock_that_stands_still_or_jumps_changes_no_row(kept, options, monkey
 def test_an_early_interrupt_ends_at_once():
     """Before a run has started, nothing has to be put in order, and nothing may abort."""
     code = (
-        "import os, signal, sys; from engines.command import ended_at_once\n"
+        f"import os, signal, sys; from engines.command import ended_at_once\n{HEARD}"
         "with ended_at_once():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('went on')"
@@ -174,7 +175,7 @@ def test_an_early_interrupt_ends_at_once():
 def test_an_interrupt_after_the_start_unwinds():
     """Then files and locks are put in order."""
     code = (
-        "import os, signal, sys; from engines.command import ended_at_once\n"
+        f"import os, signal, sys; from engines.command import ended_at_once\n{HEARD}"
         "with ended_at_once() as ready:\n"
         "    ready()\n"
         "    try: os.kill(os.getpid(), signal.SIGINT)\n"
@@ -182,6 +183,21 @@ def test_an_interrupt_after_the_start_unwinds():
     )
 
     assert command(code, stdout=subprocess.PIPE).stdout == "put in order\n"
+
+
+@posix
+def test_a_process_in_the_background_stays_there():
+    """A shell that starts one has it ignore Ctrl-C."""
+    code = (
+        "import os, signal; from engines.command import ended_at_once\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "with ended_at_once() as ready:\n"
+        "    os.kill(os.getpid(), signal.SIGINT); ready()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "print('went on')"
+    )
+
+    assert command(code, stdout=subprocess.PIPE).stdout == "went on\n"
 
 
 def test_libraries_that_print_are_silent_and_we_are_not():
