@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import os
+import shutil
 import tarfile
 import zipfile
 
@@ -105,6 +107,45 @@ def parquet(cells, out):
     return out / "cells.parquet"
 
 
+def geojson(cells, out):
+    """QuPath's GeoJSON of one image, called like it: a cell, one with no area, an annotation."""
+    out.mkdir(exist_ok=True)
+    image = min((cells / "second").glob("*.bmp"))
+    shutil.copy(image, out / "field.bmp")
+    shapes = [("cell", [[[10, 5], [50, 5], [30, 45]]]), ("cell", [[[3, 3], [3, 3]]])]
+    shapes.append(("annotation", [[[0, 0], [99, 99]]]))
+    features = [
+        {
+            "type": "Feature",
+            "id": f"id-{number}",
+            "geometry": {"type": "Polygon", "coordinates": shape},
+            "properties": {"objectType": kind, "classification": {"name": "hem"}},
+        }
+        for number, (kind, shape) in enumerate(shapes)
+    ]
+    path = out / "field.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def coco(cells, out):
+    """COCO's annotations of two images, which lie in the folder ``images`` beside the file."""
+    (out / "images").mkdir(parents=True, exist_ok=True)
+    for number, image in enumerate(sorted((cells / "second").glob("*.bmp"))[:2]):
+        shutil.copy(image, out / "images" / f"{number}.bmp")
+    boxes = [(0, [0, 5, 40, 40]), (1, [10.5, 5, 40, 40]), (1, [1, 1, 0, 0])]
+    content = {
+        "images": [{"id": number, "file_name": f"{number}.bmp"} for number in (0, 1)],
+        "annotations": [
+            {"id": number, "image_id": image, "bbox": box, "category_id": 7}
+            for number, (image, box) in enumerate(boxes)
+        ],
+        "categories": [{"id": 7, "name": "all"}],
+    }
+    (out / "coco.json").write_text(json.dumps(content))
+    return out / "coco.json"
+
+
 KINDS = {
     "folder": folder,
     "images": images,
@@ -115,4 +156,6 @@ KINDS = {
     "webdataset": webdataset,
     "zip": zipped,
     "parquet": parquet,
+    "geojson": geojson,
+    "coco": coco,
 }

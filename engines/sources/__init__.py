@@ -109,7 +109,8 @@ SOURCES = (
     ),
     SourceKind(
         name="manifest",
-        means="a table (CSV or Parquet) of image files or of boxes on them",
+        means="a table (CSV or Parquet) of image files or of boxes on them, boxes as GeoJSON or "
+        "COCO",
         recognises=lambda where, _: is_manifest(where),
         opener="engines.sources.tables.manifest:ManifestSource",
     ),

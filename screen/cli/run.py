@@ -230,9 +230,9 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
 
     A SOURCE is a folder, with the folders in it; an image file; a tar file, WebDataset shard or
     zip file; a Parquet file with images in it; a manifest (CSV or Parquet) of image files or of
-    boxes on field images; a pattern in quotes, such as 'slides/*/cells'; or - for such names on
-    standard input, one a line. Several are screened as one. Interrupted, the same command goes on
-    where it stopped. Bad images are rows with a reason.
+    boxes on field images; boxes as QuPath's GeoJSON or COCO; a pattern in quotes, such as
+    'slides/*/cells'; or - for such names on standard input, one a line. Several are screened as
+    one. Interrupted, the same command goes on where it stopped. Bad images are rows with a reason.
 
     \b
     Example:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from engines.sources.base import Entry, Listing, Others
 from engines.sources.folder import read_regular_file
 from engines.sources.names import escaped
 from engines.sources.options import AS_IT_IS, SourceOptions
+from engines.sources.tables.box_files import is_box_file
 from engines.sources.tables.boxes import FieldCache, box_words, parsed_box
 from engines.sources.tables.rows import BOX
 from engines.sources.unique import numbered
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ManifestSource", "is_manifest"]
 
+LOG = logging.getLogger(__name__)
 JSON = '["'  # how a locator begins that is more than a file's name
 STATS_KEPT = 1024  # boxes of a field stand together, mostly
 
@@ -92,10 +95,23 @@ class ManifestSource:
 
     @cached_property
     def _rows(self) -> ManifestRows:
-        """The table."""
+        """The table, or the boxes."""
+        from engines.sources.tables.box_check import require_fields
+        from engines.sources.tables.box_files import BoxFileRows
         from engines.sources.tables.rows import TableRows
 
-        return TableRows(self._file, self._options.names)
+        if is_box_file(self._file):
+            return BoxFileRows(self._file)
+        rows = TableRows(self._file, self._options.names)
+        if rows.boxes:
+            if not set(BOX) <= self._options.names.keys():
+                require_fields(rows, self._file)
+            LOG.info(
+                "The rows of %s are boxes on images, as it has the columns x, y, width and height; "
+                "--column x= would screen its images whole.",
+                self.location,
+            )
+        return rows
 
     @property
     def carried(self) -> Mapping[str, pa.DataType]:
@@ -181,8 +197,10 @@ class ManifestSource:
 
 
 def is_manifest(path: Location) -> bool:
-    """Whether a file is a table of cells, going by its name: CSV or Parquet."""
-    return isinstance(path, Path) and path.is_file() and path.suffix.lower() in (".csv", ".parquet")
+    """Whether a file is a table of cells: CSV or Parquet by its name, or a file of boxes."""
+    if not (isinstance(path, Path) and path.is_file()):
+        return False
+    return path.suffix.lower() in (".csv", ".parquet") or is_box_file(path)
 
 
 def _facts(path: bytes) -> os.stat_result | None:
