@@ -37,7 +37,7 @@ GROUPS = {  # heading of docs/troubleshooting.md -> the modules whose errors it 
     "TensorRT engines": ("engines/tensorrt/", "screen/engine_verify", "screen/engine_tune"),
     "Model bundles": ("engines/models/", "engines/mixed_precision/", "engines/uncertainty/"),
     "Starting a run and going on with one": (
-        "screen/runners/", "screen/options", "screen/cli/", "engines/settings",
+        "screen/runners/", "screen/options", "screen/cli/", "screen/bench/", "engines/settings",
         "engines/command_log",
     ),
     "Results": ("screen/results/", "screen/summary/", "screen/export/", "screen/similar",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,16 @@ from pathlib import Path
 from engines.hardware.gpu import Device, this_device
 from engines.registry import recorded_packages
 
-__all__ = ["Machine", "package_versions", "this_machine", "usable_cores"]
+__all__ = [
+    "Machine",
+    "memory_of_machine",
+    "package_versions",
+    "peak_memory",
+    "this_machine",
+    "usable_cores",
+]
+
+KIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +57,26 @@ def package_versions() -> dict[str, str | None]:
 def usable_cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def peak_memory() -> int | None:
+    """Return the most bytes this process had in memory, with the largest of its children's."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    unit = 1 if sys.platform == "darwin" else KIB
+    asked = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return unit * sum(resource.getrusage(who).ru_maxrss for who in asked)
+
+
+def memory_of_machine() -> int | None:
+    """Return how many bytes of memory there are, if the system tells."""
+    names = ("SC_PAGE_SIZE", "SC_PHYS_PAGES")
+    if not set(names) <= getattr(os, "sysconf_names", {}).keys():
+        return None
+    page, pages = map(os.sysconf, names)
+    return page * pages
 
 
 def _installed(package: str) -> str | None:

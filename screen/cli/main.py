@@ -9,6 +9,7 @@ import click
 from engines.command import DONE, MENDABLE, run_command, say
 from engines.settings import SettingsGroup
 from engines.sources.names import counted, printable
+from screen.cli.bench import bench
 from screen.cli.compare import compare
 from screen.cli.engine import engine
 from screen.cli.export import export
@@ -102,3 +103,4 @@ cli.add_command(export)
 cli.add_command(similar)
 cli.add_command(compare)
 cli.add_command(report)
+cli.add_command(bench)

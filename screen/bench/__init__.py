@@ -1,0 +1,1 @@
+"""What this machine does with cells, stage by stage, and which stage limits it."""
