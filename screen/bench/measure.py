@@ -150,4 +150,5 @@ def _write_rate(results: ResultsFolder) -> float:
     table = read_table(results.part(0))
     start = time.perf_counter()
     write_table(table, results.path / "again.parquet", {})
-    return table.num_rows / max(time.perf_counter() - start, 1e-9)
+    cells: int = table.num_rows
+    return cells / max(time.perf_counter() - start, 1e-9)
