@@ -254,6 +254,7 @@ def record(source: Path, cells: int, slides: int) -> RunRecord:
             batch=chosen(1),
             shard_cells=chosen(PART_CELLS),
             threads=chosen(1),
+            decode_workers=chosen(0),
         ),
         model=ModelRecord(
             sha256="made up",

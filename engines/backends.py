@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
+from engines.decode.workers.decoder import WorkerDecoder
 from engines.errors import BackendMissingError
 from engines.hardware.gpu import gpu_or_why_not
 from engines.registry import (
@@ -179,7 +180,10 @@ def best_batch(name: str, precision: str, bundle: ModelBundle) -> Choice[int]:
 
 def open_decoder(name: str, read: Read, expected: ModelInput, options: DecodeOptions) -> Decoder:
     """Open the decoder called *name*, to read cells with *read* and bring them to *expected*."""
-    decoder: Decoder = followed(decoder_row(name).opener)(read, expected, options)
+    opener = decoder_row(name).opener
+    if options.workers and options.device == CPU:
+        return WorkerDecoder(opener, read, expected, options)
+    decoder: Decoder = followed(opener)(read, expected, options)
     return decoder
 
 

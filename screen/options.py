@@ -7,12 +7,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from engines.decode.workers.pool import processes_usable
 from engines.errors import ResultsError
 from engines.hardware.device_choice import kind_of_device
 from engines.hardware.machine import usable_cores
 from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
-from engines.registry import AUTO, Choice
+from engines.registry import AUTO, GPU, Choice, runtime_row
 from engines.sources.options import SourceOptions
 from engines.sources.selection import Selection
 from engines.sources.slide_rule import SlideRule
@@ -56,6 +57,8 @@ class RunOptions:
         batch: Cells per inference; None for the runtime's best.
         shard_cells: Cells per part file; None for at least 64 batches.
         threads: Processor threads; None for all cores.
+        decode_workers: Processes that read and decode; 0: threads of this one do, with no limit
+            of time or memory for a cell; None for what the runtime leaves time for.
         max_pixels: An image of more is not decoded.
         slide: How a cell's slide is told from its path.
         coverage: How often prediction sets are to hold the true class.
@@ -87,6 +90,7 @@ class RunOptions:
     batch: int | None = None
     shard_cells: int | None = None
     threads: int | None = None
+    decode_workers: int | None = None
     max_pixels: int = 25_000_000
     slide: SlideRule = field(default_factory=SlideRule)
     coverage: float = 0.95
@@ -105,6 +109,8 @@ class RunOptions:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.decode_workers is not None and self.decode_workers < 0:
+            raise ValueError(f"decode_workers must be at least 0, got {self.decode_workers}")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
         kind_of_device(self.device)  # which refuses what is no device
@@ -144,6 +150,7 @@ class Settings:
         batch: Cells per inference.
         shard_cells: Cells per part file.
         threads: Processor threads.
+        decode_workers: Processes that read and decode.
     """
 
     decoder: Choice[str]
@@ -153,6 +160,7 @@ class Settings:
     batch: Choice[int]
     shard_cells: Choice[int]
     threads: Choice[int]
+    decode_workers: Choice[int]
 
     def values(self) -> dict[str, Any]:
         """Return what will run, by name, without the reasons."""
@@ -162,13 +170,21 @@ class Settings:
         """Return name, value here and value asked of the first choice that *options* change."""
         for name, value in self.values().items():
             asked = getattr(options, name)
-            if name != "threads" and asked not in (AUTO, None, value):
+            same = asked in (AUTO, None, value) or name == "threads"
+            # Any number of workers gives the same rows, but only workers hold a cell to limits.
+            if not same and (name != "decode_workers" or min(asked, value) == 0):
                 return name, value, asked
         return None
 
     def asked_again(self, options: RunOptions) -> RunOptions:
-        """Return *options* with each of these choices asked for by name, but for threads."""
-        return replace(options, **{**self.values(), "threads": options.threads})
+        """
+        Return *options* with each of these choices asked for by name.
+
+        But threads and workers are the business of each start, as long as there are any.
+        """
+        workers = options.decode_workers if self.decode_workers.value else 0
+        asked = {**self.values(), "threads": options.threads, "decode_workers": workers}
+        return replace(options, **asked)
 
 
 def settle(
@@ -181,6 +197,7 @@ def settle(
     """Settle the numbers that follow from a runtime, a precision and a decoder."""
     batch = _number(options.batch, best_batch.value, best_batch.reason)
     least = max(SHARD_CELLS, SHARD_BATCHES * batch.value)
+    threads = _number(options.threads, usable_cores(), "all cores")
     return Settings(
         decoder=decoding.decoder,
         decode_on=decoding.device,
@@ -188,7 +205,8 @@ def settle(
         precision=precision,
         batch=batch,
         shard_cells=_number(options.shard_cells, least, f"at least {SHARD_BATCHES} batches"),
-        threads=_number(options.threads, usable_cores(), "all cores"),
+        threads=threads,
+        decode_workers=_workers(options, threads.value, decoding.device.value, runtime.value),
     )
 
 
@@ -201,6 +219,22 @@ def _writable(named: StrPath | Location) -> Location:
             hint="choose a folder, or a bucket such as s3://bucket/results, as --out",
         )
     return out
+
+
+def _workers(options: RunOptions, threads: int, decode_on: str, runtime: str) -> Choice[int]:
+    """Take the user's number, or the usual one; none where workers cannot be used."""
+    if decode_on == GPU:
+        return Choice(0, "the GPU decodes")
+    if not processes_usable():
+        return Choice(0, "this system has no memfd")
+    return _number(options.decode_workers, *_usual_workers(threads, runtime_row(runtime).device))
+
+
+def _usual_workers(threads: int, device: str) -> tuple[int, str]:
+    """Return how many processes decode for a model that runs on *device*, and why."""
+    if device == GPU:
+        return threads, "all cores: the model runs on the GPU"
+    return -(-threads // 2), "half the cores: the model needs the rest"
 
 
 def _number(asked: int | None, default: int, why: str) -> Choice[int]:

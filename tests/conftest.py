@@ -16,7 +16,9 @@ from draw_cells import draw_cell
 from hypothesis import settings
 from tiny import make_bundle
 
+from engines.decode.workers.pool import shared_pool
 from engines.locations import location
+from screen import options
 
 settings.register_profile("untimed", deadline=None)  # a busy machine is no fault
 settings.load_profile("untimed")
@@ -53,6 +55,19 @@ def cache(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     os.environ["SLIDESCREEN_CACHE"] = str(folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def decoding_threads():
+    """Runs decode in threads, where tests can reach in, unless they ask for workers."""
+    os.environ["SLIDESCREEN_RUN_DECODE_WORKERS"] = "0"  # for commands that tests start
+    options._usual_workers = lambda *_: (0, "a test")
+
+
+@pytest.fixture(scope="session")
+def worker_pool():
+    """One worker that stays for the session: runs that ask for one share it."""
+    return shared_pool(1, "engines.decode.dali")
 
 
 @pytest.fixture(scope="session")

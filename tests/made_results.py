@@ -227,6 +227,7 @@ SETTINGS = Settings(
     batch=chosen(4),
     shard_cells=chosen(7),
     threads=chosen(1),
+    decode_workers=chosen(0),
 )
 MACHINE = Machine(node="here", system="a system", cpu="a processor", gpu=None)
 AGREES = ParityRecord(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from engines.decode.cell_limits import CellLimits
 from engines.hardware.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -34,6 +35,9 @@ class DecodeOptions:
         device: Where, and where the pixels stay: ``cpu`` or ``gpu``.
         batch: Cells decoded together, at most; a batch never crosses a shard.
         threads: Threads that read and decode, each a batch at a time.
+        workers: Processes that do instead (``engines.decode.workers``); none: this one does, with
+            no limit of time or memory for a cell, and it ends with a codec that crashes.
+        limits: What one cell may take in a worker; None for what suits ``max_pixels``.
         max_pixels: An image of more is ``oversized`` and never decoded.
     """
 
@@ -41,11 +45,20 @@ class DecodeOptions:
     batch: int = 8
     threads: int = field(default_factory=usable_cores)
     max_pixels: int = 25_000_000
+    workers: int = 0
+    limits: CellLimits | None = None
+
+    @property
+    def cell_limits(self) -> CellLimits:
+        """What one cell may take in a worker."""
+        return self.limits or CellLimits.for_pixels(self.max_pixels)
 
     def __post_init__(self) -> None:
         """Refuse values that could only stall."""
         if min(self.batch, self.threads, self.max_pixels) < 1:
             raise ValueError(f"batch, threads and max_pixels must be at least 1, got {self}")
+        if self.workers < 0:
+            raise ValueError(f"workers must be at least 0, got {self.workers}")
         if self.device not in DEVICES:
             raise ValueError(f"device must be cpu or gpu, got {self.device!r}")
 

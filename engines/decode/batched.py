@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from engines.cells import Batch, Fault
+from engines.decode.cell_limits import cell_begins
 from engines.decode.checks import OpenedCell, decoded_cell, opened_cell
 from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
 from engines.decode.pillow import PillowEncoded
@@ -182,6 +183,7 @@ class BatchDecoder(PrefetchingDecoder):
         with codec.stream:
             inputs = torch.zeros(size, dtype=torch.uint8, device=self.device)
         for group in _groups([cell for cell in opened if isinstance(cell, OpenedCell)]):
+            cell_begins()
             images = []
             with codec.stream:
                 for cell, found in zip(group, codec.decode(group), strict=True):

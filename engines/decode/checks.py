@@ -9,6 +9,7 @@ import xxhash
 
 from engines.cells import CellFacts, Fault, RefusedCellError
 from engines.decode.base import DecodeError
+from engines.decode.cell_limits import cell_begins
 from engines.decode.header_limits import overclaim, webp_size
 from engines.decode.integrity import damage
 from engines.decode.regions import padded_share
@@ -44,6 +45,7 @@ def opened_cell(
     Whatever a file makes the checks raise is the fault of this cell alone. What *read* raises
     besides OSError is a bug of the source, and goes on.
     """
+    cell_begins()
     data = _read(ref, read)
     if isinstance(data, Fault):
         return data

@@ -168,6 +168,13 @@ class DeviceType(click.ParamType[str]):
     "--threads", type=click.IntRange(1), show_default="all cores", help="Processor threads."
 )
 @click.option(
+    "--decode-workers",
+    type=click.IntRange(0),
+    show_default="half the cores; all where the model runs on a GPU",
+    help="Processes that read and decode, within limits of time and memory for each cell; 0: "
+    "threads of the main process do, without limits.",
+)
+@click.option(
     "--max-pixels",
     type=click.IntRange(1),
     default=25_000_000,

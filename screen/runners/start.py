@@ -6,7 +6,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from engines.decode.header_limits import header_limits
+from engines.decode.cell_limits import limits_of
 from engines.errors import BackendMissingError, ResultsError
 from engines.files import make_folder
 from engines.hardware.machine import package_versions, this_machine
@@ -147,7 +147,11 @@ class Start:
                 f"{self.results.path} was begun with {values}, and cannot go on like that: {error}",
                 hint="go on where that works, choose a new --out, or pass --restart to discard it",
             ) from error
-        return replace(stages, settings=replace(begun, threads=stages.settings.threads))
+        here = stages.settings
+        return replace(
+            stages,
+            settings=replace(begun, threads=here.threads, decode_workers=here.decode_workers),
+        )
 
     def _planned(self, settings: Settings) -> Plan:
         """List the source, in shards of this size."""
@@ -170,7 +174,7 @@ class Start:
             decoder=settings.decoder.value,
             decode_on=settings.decode_on.value,
             max_pixels=self.options.max_pixels,
-            limits=header_limits(),
+            limits=limits_of(self.options.max_pixels, in_workers=settings.decode_workers.value > 0),
             runtime=settings.runtime.value,
             precision=settings.precision.value,
             batch=settings.batch.value,

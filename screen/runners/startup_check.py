@@ -178,6 +178,7 @@ class StartupCheck:
             batch=settings.batch.value,
             threads=settings.threads.value,
             max_pixels=self.options.max_pixels,
+            workers=settings.decode_workers.value,
         )
         return open_decoder(name, self.source.read, self.bundle.input, options)
 

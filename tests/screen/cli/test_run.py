@@ -37,8 +37,9 @@ def run(monkeypatch, capsys, bundle, cells, tmp_path):
     return call
 
 
-def test_a_run_prints_slides_and_where_the_files_are(run, tmp_path):
+def test_a_run_prints_slides_and_where_the_files_are(run, tmp_path, monkeypatch):
     """Results on stdout; choices, with reasons, and progress on stderr."""
+    monkeypatch.delenv("SLIDESCREEN_RUN_DECODE_WORKERS")
     status, out, err = run()
 
     assert status == 0

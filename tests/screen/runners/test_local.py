@@ -36,10 +36,15 @@ MANY = 40
 
 
 @pytest.fixture
-def options(bundle, cells, tmp_path):
-    """A run of the tiny bundle over eleven cells in shards of three."""
+def options(bundle, cells, tmp_path, worker_pool):
+    """A run of the tiny bundle over eleven cells in shards of three, in this process."""
     return screen.RunOptions(
-        source=cells, out=tmp_path / "results", model=bundle.folder, shard_cells=3, threads=2
+        source=cells,
+        out=tmp_path / "results",
+        model=bundle.folder,
+        shard_cells=3,
+        threads=2,
+        decode_workers=0,
     )
 
 
@@ -77,12 +82,21 @@ def run_json(options):
     return json.loads((options.out / "run.json").read_text())
 
 
-@pytest.mark.parametrize("decoder", ["dali", "pillow"])
-@pytest.mark.parametrize("runtime", ["openvino", "torch"])
-def test_conservation(options, decoder, runtime):
+@pytest.mark.parametrize(
+    ("decoder", "runtime", "workers"),
+    [
+        ("dali", "openvino", 0),
+        ("dali", "openvino", 1),
+        ("dali", "torch", 0),
+        ("pillow", "openvino", 1),
+        ("pillow", "torch", 0),
+    ],
+)
+def test_conservation(options, decoder, runtime, workers):
     """Every cell of the source is exactly one row, once, under its own path."""
+    asked = changed(options, decoder=decoder, runtime=runtime, decode_workers=workers)
     try:
-        found = ran(changed(options, decoder=decoder, runtime=runtime))
+        found = ran(asked)
     except BackendMissingError as error:
         pytest.skip(str(error))
 
@@ -94,8 +108,10 @@ def test_conservation(options, decoder, runtime):
     }
 
 
-def test_a_bad_file_changes_no_neighbour(options, tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_file_changes_no_neighbour(options, tmp_path, workers):
     """Without the bad files, every other row is the same, bit for bit."""
+    options = changed(options, decode_workers=workers)
     with_bad = ran(options)
     clean = shutil.copytree(options.source, tmp_path / "clean")
     for name in ("first/empty.jpg", "second/flipped.png"):
@@ -106,9 +122,10 @@ def test_a_bad_file_changes_no_neighbour(options, tmp_path):
     assert without == [row for row in with_bad if row["status"] == "ok"]
 
 
-@pytest.mark.parametrize("stop", range(5))
-def test_resuming_equals_never_stopping(options, tmp_path, stop):
+@pytest.mark.parametrize(("stop", "workers"), [(0, 0), (1, 1), (2, 0), (3, 1), (4, 0)])
+def test_resuming_equals_never_stopping(options, tmp_path, stop, workers):
     """Left after any shard, the second run completes the same table and slides."""
+    options = changed(options, decode_workers=workers)
     straight = changed(options, out=tmp_path / "straight")
     expected = ran(straight)
 
@@ -125,9 +142,10 @@ def _run_forever(options):
     list(screen.run(options))
 
 
-@pytest.mark.parametrize("parts", [1, 4])
-def test_killed_anywhere_and_run_again_is_never_killed(options, tmp_path, parts):
+@pytest.mark.parametrize(("parts", "workers"), [(1, 1), (4, 0)])
+def test_killed_anywhere_and_run_again_is_never_killed(options, tmp_path, parts, workers):
     """SIGKILL in mid-run, then resumed: equal to an undisturbed run, row for row."""
+    options = changed(options, decode_workers=workers)
     for number in range(MANY):
         shutil.copy(options.source / "first" / "plain.bmp", options.source / f"more{number}.bmp")
     expected = ran(changed(options, out=tmp_path / "straight"))
