@@ -29,6 +29,7 @@ __all__ = ["resize_into", "too_steep_for_cuda"]
 # Reduction, added up over both axes; bicubic fails from about 94 on, which is some 20,000 pixels
 # to 224 on one axis. Such a cell is resized on the processor: rare, so any safe limit will do.
 STEEPEST = 60
+TALL = 100  # times as high as wide: resized along the height first
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,21 @@ def _resized(stacked_NHWC: Tensor, size: tuple[int, int], mode: str) -> Tensor:
         resized_NCHW = functional.interpolate(stacked_NCHW.float(), size, mode=mode, antialias=True)
         resized_NCHW = resized_NCHW.round_().clamp_(0, 255).to(torch.uint8)
     else:
-        resized_NCHW = functional.interpolate(stacked_NCHW.cpu(), size, mode=mode, antialias=True)
+        resized_NCHW = _on_processor(stacked_NCHW.cpu(), size, mode)
     return resized_NCHW.to(stacked_NHWC.device).permute(0, 2, 3, 1)
+
+
+def _on_processor(stacked_NCHW: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """
+    Resize bytes: along the width first, but a tall strip along its height.
+
+    The width first would make 14 GB of a strip of 21 million rows of one pixel.
+    """
+    height, width = stacked_NCHW.shape[2:]
+    if height > TALL * width and size[0] < height:
+        lower = size[0], width
+        stacked_NCHW = functional.interpolate(stacked_NCHW, lower, mode=mode, antialias=True)
+    return functional.interpolate(stacked_NCHW, size, mode=mode, antialias=True)
 
 
 @cache

@@ -20,6 +20,7 @@ from engines.backends import open_decoder
 from engines.cells import CellRef, Shard
 from engines.decode import batched, dali
 from engines.decode.base import DecodeOptions
+from engines.decode.cell_limits import CellLimits, enforced
 from engines.decode.dali import DaliCodec
 from engines.decode.file_formats import plain_bmp, plain_jpeg_size, plain_png_size
 from engines.decode.resize import resize_into, too_steep_for_cuda
@@ -281,6 +282,22 @@ def test_uploaded_pieces_arrive_whole_and_apart():
 def test_extreme_reductions_are_kept_from_cudas_resize(size, steep):
     """Its filter would not fit the GPU's shared memory, and the run would end for one odd cell."""
     assert too_steep_for_cuda(size, (224, 224)) == steep
+
+
+@pytest.mark.parametrize("size", [(21_000_000, 1), (1, 21_000_000)])
+def test_a_strip_of_21_megapixels_is_resized_within_a_cells_memory(size):
+    """Along its length first: the width first makes 4 GB of a tall one, at 224 pixels 14 GB."""
+    dark_then_light = torch.zeros((*size, 3), dtype=torch.uint8)
+    dark_then_light.view(-1, 3)[10_500_000:] = 200
+    inputs = torch.zeros((1, 48, 64, 3), dtype=torch.uint8)
+
+    with enforced(CellLimits.for_pixels(25_000_000)):
+        resize_into(inputs, [dark_then_light], replace(SQUASH, filter="bilinear"))
+
+    along = inputs[0, :, 0, 0] if size[1] == 1 else inputs[0, 0, :, 0]
+    half = len(along) // 2
+    assert (along[: half - 1] == 0).all()
+    assert (along[half + 1 :] == 200).all()
 
 
 @pytest.mark.gpu
