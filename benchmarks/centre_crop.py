@@ -96,7 +96,7 @@ def judged(
     subjects = np.array([cell.subject for cell in cells])
     positive = bundle.classes.index(str(bundle.positive))
     scored: Scored = cross_fitted(
-        logits, truth_of(cells, bundle.classes), subjects, bundle.classes, positive
+        logits, truth_of(cells, bundle.classes), subjects, (bundle.classes, positive)
     )
     return dict(intervals(scored))
 

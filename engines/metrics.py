@@ -23,6 +23,7 @@ __all__ = [
     "Scored",
     "by_subject",
     "calibration_sums",
+    "comparison",
     "confusion",
     "expected_calibration_error",
     "figures",
@@ -121,6 +122,7 @@ def figures(scored: Scored, weight: NDArray[np.float64] | None = None) -> dict[s
         "weighted_f1": float(np.average(f1, weights=labelled)),
         **{f"f1_{name}": float(f1[i]) for i, name in enumerate(scored.classes)},
         "auc": _auc(scored, weight),
+        "log_loss": _log_loss(scored, weight),
         "ece": _top_label_error(scored.probability, scored.truth, weight),
         "ece_uncalibrated": _top_label_error(scored.ranking, scored.truth, weight),
     }
@@ -145,13 +147,27 @@ def by_subject(scored: Scored, times: NDArray[np.float64] | None = None) -> dict
 
 def intervals(scored: Scored, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Interval]:
     """Compute every figure with its interval; resamples draw subjects within each class."""
-    values = figures(scored) | by_subject(scored)
-    drawn = [
-        figures(_kept(scored, times > 0), times[times > 0]) | by_subject(scored, times)
-        for times in _draws(scored, seed, resamples)
-    ]
-    bounds = {n: np.percentile([d[n] for d in drawn], [2.5, 97.5]) for n in values}
-    return {n: Interval(v, float(bounds[n][0]), float(bounds[n][1])) for n, v in values.items()}
+    values, drawn = _resampled(scored, seed, resamples)
+    return {n: _middle(value, [each[n] for each in drawn]) for n, value in values.items()}
+
+
+def comparison(
+    before: Scored, after: Scored, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[dict[str, Interval], dict[str, Interval], dict[str, Interval]]:
+    """
+    Compute every figure before, after, and how much more it is after, each with its interval.
+
+    Both are of the same cells, and each resample draws the same subjects for both.
+    """
+    (old, olds), (new, news) = (_resampled(each, seed, resamples) for each in (before, after))
+    return (
+        {n: _middle(old[n], [each[n] for each in olds]) for n in old},
+        {n: _middle(new[n], [each[n] for each in news]) for n in old},
+        {
+            n: _middle(new[n] - old[n], [b[n] - a[n] for a, b in zip(olds, news, strict=True)])
+            for n in old
+        },
+    )
 
 
 def subject_accuracies(scored: Scored) -> dict[str, tuple[str, int, float]]:
@@ -204,6 +220,12 @@ def expected_calibration_error(sums_3B: NDArray[np.float64]) -> float | None:
 def confusion(scored: Scored) -> NDArray[np.int64]:
     """Return ``(C, C)`` counts, truth by row."""
     return _confusion(scored, None).astype(np.int64)
+
+
+def _log_loss(scored: Scored, weight_N: NDArray[np.float64] | None) -> float:
+    """Return the mean of minus the logarithm of the true class's probability."""
+    chance_N = scored.probability[np.arange(len(scored.truth)), scored.truth].astype(np.float64)
+    return float(np.average(-np.log(np.maximum(chance_N, TINY)), weights=weight_N))
 
 
 def _top_label_error(
@@ -259,6 +281,23 @@ def _draws(scored: Scored, seed: int, resamples: int) -> list[NDArray[np.float64
         drawn = np.concatenate([rng.choice(own, len(own)) for own in strata.values()])
         draws.append(np.bincount(drawn, minlength=number.max() + 1)[number].astype(float))
     return draws
+
+
+def _resampled(
+    scored: Scored, seed: int, resamples: int
+) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Compute every figure of the cells, and of each resample of their subjects."""
+    drawn = [
+        figures(_kept(scored, times > 0), times[times > 0]) | by_subject(scored, times)
+        for times in _draws(scored, seed, resamples)
+    ]
+    return figures(scored) | by_subject(scored), drawn
+
+
+def _middle(value: float, drawn: list[float]) -> Interval:
+    """Put the middle 95% of the resamples beside a figure."""
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    return Interval(value, float(low), float(high))
 
 
 def _named(subjects: NDArray[np.str_]) -> NDArray[np.str_]:

@@ -35,6 +35,7 @@ __all__ = [
     "ModelBundle",
     "save_bundle",
     "with_half",
+    "with_operating_point",
     "with_trust",
 ]
 
@@ -193,6 +194,14 @@ def with_trust(bundle: ModelBundle, trust: Trust, measured: Mapping[str, Any]) -
     record = _read_json(bundle.folder / SCREENING) | _write_trust(bundle.folder, trust)
     record["data"] = {**record.get("data", {}), "trust": dict(measured)}
     return _with_screening(bundle.folder, record)
+
+
+def with_operating_point(
+    bundle: ModelBundle, temperature: float, threshold: float | None, data: Mapping[str, Any]
+) -> ModelBundle:
+    """Replace what turns logits into calls, and ``data``, and load the bundle back."""
+    moved = {"temperature": temperature, "threshold": threshold, "data": dict(data)}
+    return _with_screening(bundle.folder, _read_json(bundle.folder / SCREENING) | moved)
 
 
 def with_half(bundle: ModelBundle, half: Mapping[str, Mapping[str, Any]]) -> ModelBundle:

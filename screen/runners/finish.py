@@ -43,15 +43,16 @@ NO_EVIDENCE = (
     "evidence column is empty."
 )
 OPENINGS = {
-    "like training": "These cells look like the training cells",
-    "differs from training": "These cells differ from the training cells",
+    "like training": "These cells look like {known}",
+    "differs from training": "These cells differ from {known}",
     "out of its depth": "The model is out of its depth with these cells",
 }
 ADVICE = {
     "like training": "",
-    "differs from training": "; look at some cells by eye before you rely on the scores",
+    "differs from training": "; look at some cells by eye before you rely on the scores; some "
+    "labelled ones let slidescreen-train adapt fit the model to such cells",
     "out of its depth": "; do not rely on the scores before slidescreen-train evaluate has judged "
-    "the model on labelled cells of this source",
+    "the model on labelled cells of this source, and slidescreen-train adapt has fitted it to them",
 }
 
 
@@ -169,16 +170,20 @@ def _drift_record(drift: Drift | None, bundle: ModelBundle) -> DriftRecord:
         value=drift.value,
         **asdict(drift),
         verdict=drift.verdict,
-        sentence=_sentence(drift),
+        sentence=_sentence(drift, bundle),
     )
 
 
-def _sentence(drift: Drift) -> str:
+def _sentence(drift: Drift, bundle: ModelBundle) -> str:
     """Say in plain words whether the model knows such cells."""
+    known = (
+        "those that the model was adapted to" if "adapted" in bundle.data else "the training cells"
+    )
+    opening = OPENINGS[drift.verdict].format(known=known)
     by_colour = drift.colour is not None and drift.colour >= drift.features
     where = "in colour" if by_colour else "in what the network sees and in colour"
     return (
-        f"{OPENINGS[drift.verdict]}: {where}, a cell of this run lies farther out than a held-out "
+        f"{opening}: {where}, a cell of this run lies farther out than a held-out "
         f"one in {drift.value:.1%} of comparisons (50% is no drift){ADVICE[drift.verdict]}."
     )
 

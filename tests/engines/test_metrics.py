@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss, roc_auc_score
 
 from engines.metrics import (
     Interval,
@@ -46,6 +46,10 @@ def test_figures_are_those_of_scikit_learn(classes):
     assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, predicted))
     areas = [roc_auc_score(truth == i, made.ranking[:, i]) for i in range(len(classes))]
     assert found["auc"] == pytest.approx(np.mean(areas))
+    shown = made.probability.astype(float)
+    assert found["log_loss"] == pytest.approx(
+        log_loss(truth, shown / shown.sum(1, keepdims=True)), abs=1e-6
+    )
 
 
 @given(st.integers(0, 1000))

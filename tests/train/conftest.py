@@ -59,7 +59,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw_cells(tmp_path_factory.mktemp("drawn") / "cells")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def draw() -> Callable[..., Path]:
     """Draw cells of one's own."""
     return draw_cells

@@ -14,6 +14,7 @@ from engines.command import MENDABLE, run_command
 from engines.registry import AUTO, decoder_names
 from engines.settings import SettingsGroup
 from train.cli import console
+from train.cli.adapt_command import adapt
 from train.cli.bundle_commands import calibrate, evaluate
 from train.cli.experiment_logs import experiment_log
 from train.cli.fuse_commands import fuse
@@ -60,6 +61,7 @@ def cli() -> None:
     """Train, judge and check models of single-cell crops. For research only."""
 
 
+cli.add_command(adapt)
 cli.add_command(evaluate)
 cli.add_command(calibrate)
 cli.add_command(fuse)

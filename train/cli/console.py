@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from train.sweep import SweepRow
     from train.trainer.events import EpochDone, StepDone
 
-__all__ = ["check", "evaluation", "note", "parts", "sweep", "training"]
+__all__ = ["check", "evaluation", "note", "parts", "sweep", "table", "training"]
 
 QUIET_S = 30.0  # between lines of progress where there is no terminal
 NAMED = 5  # bad files named before the rest is only counted
@@ -161,6 +161,14 @@ def sweep(rows: Sequence[SweepRow], recipe: Recipe) -> None:
             "not comparable."
         )
     note(PAPER_ONLY)
+
+
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of text as a table, nothing cut off."""
+    shown = Table(*header, title=title, title_justify="left")
+    for row in rows:
+        shown.add_row(*row)
+    _print_whole(shown)
 
 
 def _print_whole(table: Table) -> None:

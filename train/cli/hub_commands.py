@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from engines.errors import UserError
 from train.cli import console
-from train.cli.options import compute_from, compute_options, optional_data_options, parsed_pairs
+from train.cli.options import (
+    compute_from,
+    compute_options,
+    optional_data_options,
+    parsed_pairs,
+    require_new_folder,
+)
 from train.data.labelled_cells import limited, open_labelled
 from train.recipe_overrides import NORMS
 
@@ -76,7 +81,7 @@ def import_model(**given: Any) -> None:
     from train.export.imported import place_of
 
     place = place_of(given["origin"])
-    _check_out(given["out"])
+    require_new_folder(given["out"])
     if (place / "screening.json").is_file():
         bundle = _copied(place, given["out"])
     else:
@@ -104,14 +109,6 @@ def publish(bundle: Path, name: str, *, private: bool) -> None:
     if not name.startswith("hf:"):
         raise click.BadParameter(f"{name!r} does not begin with hf:", param_hint="hf:OWNER/MODEL")
     console.note(f"Published: {pushed(bundle, name.removeprefix('hf:'), private=private)}")
-
-
-def _check_out(folder: Path) -> None:
-    """Refuse to write over anything."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder} is there already", hint="name another folder with --out, or remove it"
-        )
 
 
 def _copied(place: Path, out: Path) -> ModelBundle:

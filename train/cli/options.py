@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engines.errors import UserError
 from engines.registry import AUTO, decoder_names
 from engines.sources.names import CNMC_NAME
 from train.cli.experiment_logs import LOGS
@@ -35,6 +36,7 @@ __all__ = [
     "overrides_from",
     "parsed_pairs",
     "recipe_options",
+    "require_new_folder",
     "review_option",
 ]
 
@@ -170,6 +172,19 @@ def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
     else:
         cells = open_labelled(given["cells"], given["subject"])
     return limited(cells, given["limit"])
+
+
+def require_new_folder(folder: Path) -> None:
+    """
+    Refuse to write over anything.
+
+    Raises:
+        UserError: If the folder is there and not empty.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder} is there already", hint="name another folder with --out, or remove it"
+        )
 
 
 def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:

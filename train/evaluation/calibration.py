@@ -6,21 +6,20 @@ Legend: N cells, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.metrics import log_loss, roc_curve
 
 from engines.metrics import Scored
 from engines.uncertainty import probabilities
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
 __all__ = [
     "THRESHOLD_RULE",
+    "Fit",
     "OperatingPoint",
     "cross_fitted",
     "fitted_point",
@@ -40,6 +39,9 @@ class OperatingPoint:
 
     temperature: float
     threshold: float | None
+
+
+Fit = Callable[[NDArray[np.float32], NDArray[np.int64], int | None], OperatingPoint]
 
 
 def fitted_point(
@@ -82,21 +84,29 @@ def cross_fitted(
     logits_NC: NDArray[np.float32],
     truth_N: NDArray[np.int64],
     subjects_N: NDArray[np.str_],
-    classes: tuple[str, ...],
-    positive: int | None,
+    meaning: tuple[tuple[str, ...], int | None],
+    fit: Fit = fitted_point,
 ) -> Scored:
     """
     Score each held-out subject at the operating point that the other subjects give.
 
     A point fitted and judged on the same cells looks better than it is. Where the others lack a
     class, all serve.
+
+    Args:
+        logits_NC: Of the cells.
+        truth_N: Class numbers.
+        subjects_N: Whose cells they are.
+        meaning: The classes, and the number of the positive one, if any.
+        fit: Gives a point for logits, truth and the positive class, as ``fitted_point`` does.
     """
+    classes, positive = meaning
     probability = np.empty_like(logits_NC)
     threshold = np.full(len(truth_N), 0.5)
     for subject in np.unique(subjects_N):
         own = subjects_N == subject
         others = ~own if len(np.unique(truth_N[~own])) == len(classes) else np.ones_like(own)
-        point = fitted_point(logits_NC[others], truth_N[others], positive)
+        point = fit(logits_NC[others], truth_N[others], positive)
         probability[own] = probabilities(logits_NC[own], point.temperature)
         threshold[own] = 0.5 if point.threshold is None else point.threshold
     called = threshold if positive is not None else None

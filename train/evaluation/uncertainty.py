@@ -45,6 +45,7 @@ __all__ = [
     "measured_limits",
     "ood_auroc",
     "recalibrated_bundle",
+    "recalibrated_trust",
 ]
 
 COVERAGE = 0.95  # that the card's figures are for; any other can be asked for
@@ -195,7 +196,7 @@ def recalibrated_bundle(
         some = predicted(evenly_spread(learned), compute)
         trust, counted = fitted_trust(some, held_out, bundle.classes), len(some[1].cells)
     else:
-        trust, counted = _recalibrated(bundle, held_out)
+        trust, counted = recalibrated_trust(bundle, held_out)
     auroc = ood_auroc(network, trust, held_out[1].pixels, bundle.input, exact)
     found = measured_limits(trust, (bundle.classes, bundle.temperature), counted, auroc)
     return with_trust(bundle, trust, found.record()), found
@@ -206,10 +207,18 @@ def evenly_spread(cells: Sequence[LabelledCell]) -> Sequence[LabelledCell]:
     return cells[:: -(-len(cells) // TRAINING_CELLS)]
 
 
-def _recalibrated(
+def recalibrated_trust(
     bundle: ModelBundle, held_out: tuple[Predictions, DecodedCells]
 ) -> tuple[Trust, int]:
-    """Keep where training lies; replace what is usual."""
+    """
+    Keep where training lies; replace what is usual.
+
+    Returns:
+        The new trust data, and how many training cells the old ones were fitted on.
+
+    Raises:
+        UserError: If the bundle does not say where training lies.
+    """
     if bundle.trust is None:
         raise UserError(
             "none of these cells is known to be one that the model was trained on",

@@ -170,7 +170,7 @@ def _judged(
     truth = truth_of(cells, classes)
     positive = classes.index(trained.positive) if trained.positive else None
     subjects = np.array([cell.subject for cell in cells])
-    scored = cross_fitted(logits_NC, truth, subjects, classes, positive)
+    scored = cross_fitted(logits_NC, truth, subjects, (classes, positive))
     judged = evaluation(scored, faults=len(trained.held_out.faults))
     return judged, fitted_point(logits_NC, truth, positive)
 

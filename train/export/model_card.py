@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from engines.metrics import Interval
 from engines.mixed_precision.policy import Mixed
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ NAMES = {
     "macro_f1": "macro F1",
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
+    "log_loss": "log loss, calibrated",
     "ece": "calibration error (ECE), calibrated",
     "ece_uncalibrated": "calibration error (ECE), uncalibrated",
     "subject_accuracy": "share called right, mean over subjects",
@@ -67,6 +69,7 @@ def card_text(bundle: ModelBundle, judged: Evaluation | None) -> str:
         f"# {bundle.architecture}: {' against '.join(bundle.display_names.values())}\n",
         "**For research only. Not a medical device; not for diagnosis, treatment or triage.**\n",
         _imported(bundle) if "imported_from" in bundle.data else _about(bundle),
+        *([_adapted(bundle)] if "adapted" in bundle.data else []),
         *figures,
         *([trust_section(bundle)] if bundle.trust else []),
         *([_half(bundle)] if bundle.half else []),
@@ -88,7 +91,7 @@ def _about(bundle: ModelBundle) -> str:
         f"subjects, {data['epochs']} epoch{'' if data['epochs'] == 1 else 's'}; "
         f"{_kept(data)} kept.\n"
         f"{_shown(bundle)}"
-        f"- Held out: {_held_out(data)}{len(data['held_out_subjects'])} subjects.\n"
+        f"- {_held_out(data)}{len(data['held_out_subjects'])} subjects.\n"
         f"- {_calls(bundle)}\n"
         "- Weights: Apache-2.0; filters and matrices in half precision.\n"
     )
@@ -106,6 +109,35 @@ def _imported(bundle: ModelBundle) -> str:
         f"- {_calls(bundle)}\n"
         "- Weights: as they were; so is their licence.\n"
     )
+
+
+def _adapted(bundle: ModelBundle) -> str:
+    """Say what adapting the model to another centre changed, there and where it came from."""
+    adapted = bundle.data["adapted"]
+    here, home = adapted["here"], adapted["home"]
+    rows = "\n".join(
+        f"| {place} | {NAMES[name]} | "
+        + " | ".join(str(Interval(*part[name])) for part in _parts(found))
+        + " |"
+        for place, found in (("the new centre", here), ("where it came from", home))
+        for name in found["before"]
+    )
+    return (
+        "## Adapted to another centre\n\n"
+        f"By `slidescreen-train adapt`, from the bundle `{adapted['from']}`: same weights, another "
+        f"{' and '.join(adapted['moved'])}, fitted to "
+        f"{here['cells']} cells of {here['subjects']} subjects of the new centre. There, each "
+        "subject is judged at the point that the others give. Where it came from, "
+        f"{home['cells']} held-out cells of {home['subjects']} subjects are called at the new "
+        "point: what adapting costs there. The sections below are of the new centre.\n\n"
+        "| cells | figure | before | after | change |\n| --- | --- | --- | --- | --- |\n"
+        f"{rows}\n"
+    )
+
+
+def _parts(found: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return a comparison's columns."""
+    return found["before"], found["after"], found["difference"]
 
 
 def _calls(bundle: ModelBundle) -> str:
@@ -132,7 +164,9 @@ def _shown(bundle: ModelBundle) -> str:
 
 def _held_out(data: Mapping[str, Any]) -> str:
     """Name the part that was held out, unless other cells have judged since."""
-    return "" if "trained_at" in data else f"fold {data['held_out_fold']}: "
+    if "adapted" in data:
+        return "Adapted to another centre, and judged there: "
+    return "Held out: " if "trained_at" in data else f"Held out: fold {data['held_out_fold']}: "
 
 
 def _part(crop_pct: float) -> str:
@@ -169,12 +203,18 @@ def _figures(bundle: ModelBundle, judged: Evaluation) -> str:
         f"{judged.faults} more did not decode; "
         "in brackets 95% intervals by bootstrap over subjects within each class.\n\n"
         f"| figure | value |\n| --- | --- |\n{rows}\n\n"
-        f"{CHOSEN.get(bundle.data.get('criterion', ''), CHOSEN_BY_HELD_OUT)} "
+        f"{_chosen(bundle)} "
         "Temperature and threshold are judged without the subject they are applied to: each "
         "subject is scored at the operating point that the other held-out subjects give.\n\n"
         + " ".join(f"![{name}](plots/{name}.png)" for name in _plots(judged))
         + "\n"
     )
+
+
+def _chosen(bundle: ModelBundle) -> str:
+    """Say what else the cells decided that the figures are of."""
+    criterion = "imported" if "adapted" in bundle.data else bundle.data.get("criterion", "")
+    return CHOSEN.get(criterion, CHOSEN_BY_HELD_OUT)
 
 
 def _plots(judged: Evaluation) -> tuple[str, ...]:

@@ -50,8 +50,8 @@ def test_cross_fitting_never_uses_the_subject_it_scores():
     logits = rng.normal(size=(60, 2)).astype(np.float32)
     own = subjects == "2"
 
-    one = cross_fitted(logits, truth, subjects, ("a", "b"), 0)
-    two = cross_fitted(logits, np.where(own, 1 - truth, truth), subjects, ("a", "b"), 0)
+    one = cross_fitted(logits, truth, subjects, (("a", "b"), 0))
+    two = cross_fitted(logits, np.where(own, 1 - truth, truth), subjects, (("a", "b"), 0))
 
     assert np.array_equal(one.probability[own], two.probability[own])
     assert np.array_equal(one.predicted[own], two.predicted[own])
@@ -64,5 +64,5 @@ def test_without_a_positive_class_there_is_no_threshold():
     logits, truth = rng.normal(size=(30, 3)).astype(np.float32), np.arange(30) % 3
 
     assert fitted_point(logits, truth, None).threshold is None
-    made = cross_fitted(logits, truth, np.array(["x"] * 30), ("a", "b", "c"), None)
+    made = cross_fitted(logits, truth, np.array(["x"] * 30), (("a", "b", "c"), None))
     assert np.array_equal(made.predicted, logits.argmax(1))
