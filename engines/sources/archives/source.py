@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engines.cells import RefusedCellError
-from engines.sources.archives.index import index_of
 from engines.sources.archives.tar import TarFormat, is_tar
 from engines.sources.archives.zip import ZipFormat, is_zip
 from engines.sources.base import Entry, Listing, Others
@@ -72,6 +71,8 @@ class ArchiveSource:
     def _index(self) -> ArchiveIndex:
         """Where the cells are."""
         form, file = self._opened.get()
+        from engines.sources.archives.index import index_of  # Arrow: not for those who ask for help
+
         return index_of(self._file, file, form)
 
     @property
