@@ -31,9 +31,8 @@ def _helps(
     name: str, command: click.Command, parent: click.Context | None
 ) -> Iterator[tuple[str, str]]:
     """Yield a command's full name and its help, then those of its subcommands."""
-    context = click.Context(
-        command, info_name=name, parent=parent, max_content_width=WIDTH, terminal_width=WIDTH
-    )
+    how = {**command.context_settings, "max_content_width": WIDTH, "terminal_width": WIDTH}
+    context = click.Context(command, info_name=name, parent=parent, **how)
     text = "\n".join(line.rstrip() for line in command.get_help(context).splitlines())
     yield context.command_path, text
     if isinstance(command, click.Group):
