@@ -18,7 +18,6 @@ only where people who were not fitted on are clearly better off.
 
 from __future__ import annotations
 
-import tarfile
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from material import parser
-from ood import smear_crops
+from ood import pbc_cells, smear_crops
 from page import print_setting, print_table
 from perturbed import gained, laid_on, smears
 from PIL import Image, ImageFilter
@@ -260,13 +259,7 @@ def people(folder: Path, bundle: ModelBundle, each: int) -> tuple[list[LabelledC
 
 def strangers(folder: Path, expected: ModelInput, count: int) -> dict[str, np.ndarray]:
     """Return white cells of other centres, none a blast."""
-    found = {}
-    for kind in KINDS:
-        with tarfile.open(folder / "pbc" / f"{kind}.tar") as shard:
-            members = [m for m in shard.getmembers() if m.name.endswith(".webp")]
-            files = [shard.extractfile(m) for m in members[:: len(members) // count][:count]]
-            images = [Image.open(file).convert("RGB") for file in files if file]
-        found[f"PBC {kind}"] = np.stack([shown(image, expected) for image in images])
+    found = {f"PBC {kind}": pbc_cells(folder / "pbc", kind, expected, count) for kind in KINDS}
     crops = smear_crops(folder / "smear-fields", "WBC", expected)
     return found | {"smear fields WBC": crops[:: -(-len(crops) // count)]}
 

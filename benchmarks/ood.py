@@ -4,14 +4,16 @@ Which score tells strangers from the cells that a model was trained for?
 Every score is fitted on the pooled features (or logits) of cells that the default model was trained
 on, and judged by its AUROC: how often a strange image scores higher than a cell of a held-out
 subject of the training centre, ties half. Strangers: white cells, red cells and platelets cut from
-smears of another centre (``smear-fields``, by its boxes), and what goes wrong with images: blur,
-inverted and swapped colours, noise, blanks. Features are those that the run computes (bfloat16
-where it does). Ours also looks at the colours (``engines.uncertainty.ood.together``).
+smears of another centre (``smear-fields``, by its boxes); PBC's eight kinds of normal blood cells,
+of another centre, too, as they are and with the background cut away; and what goes wrong with
+images: blur, inverted and swapped colours, noise, blanks. Features are those that the run computes
+(bfloat16 where it does). Ours also looks at the colours (``engines.uncertainty.ood.together``).
 """
 
 from __future__ import annotations
 
 import csv
+import tarfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +21,7 @@ import torch
 from material import parser
 from page import print_setting, print_table
 from PIL import Image, ImageFilter
+from scipy.ndimage import binary_fill_holes, binary_opening, label
 from scipy.special import logsumexp
 from scipy.stats import rankdata
 
@@ -42,6 +45,11 @@ if TYPE_CHECKING:
 BATCH = 8
 NEIGHBOURS = 10
 BOXES = {"WBC": 300, "RBC": 200, "Platelets": 150}
+PBC = (
+    "basophil", "eosinophil", "erythroblast", "ig", "lymphocyte", "monocyte", "neutrophil",
+    "platelet",
+)  # fmt: skip
+PBC_CELLS = 60  # of each kind
 LEAST_SIDE = 8  # of a box, in pixels; some are empty
 
 
@@ -79,6 +87,49 @@ def smear_crops(folder: Path, kind: str, expected: ModelInput) -> np.ndarray:
             size = (expected.width, expected.height)
             crops.append(np.asarray(window.resize(size, Image.Resampling.BICUBIC)))
     return np.stack(crops)
+
+
+def pbc_cells(folder: Path, kind: str, expected: ModelInput, count: int) -> np.ndarray:
+    """Show some cells of one of PBC's kinds as the model expects crops."""
+    with tarfile.open(folder / f"{kind}.tar") as shard:
+        members = [m for m in shard.getmembers() if m.name.endswith(".webp")]
+        files = [shard.extractfile(m) for m in members[:: len(members) // count][:count]]
+        cells = [np.asarray(Image.open(file).convert("RGB")) for file in files if file]
+    size = (expected.width, expected.height)
+    windows = [Image.fromarray(c[placement(*c.shape[:2], expected).window.slices]) for c in cells]
+    return np.stack([np.asarray(w.resize(size, Image.Resampling.BICUBIC)) for w in windows])
+
+
+def cut_out(cells: np.ndarray) -> np.ndarray:
+    """
+    Blacken all but the cell in the middle, as C-NMC's crops are.
+
+    The cell is what lies together with the darkest thing near the middle: Otsu's threshold on
+    green, where stains absorb most, opened and filled.
+    """
+    return np.stack([cell * cell_mask(cell)[:, :, None] for cell in cells])
+
+
+def cell_mask(cell: np.ndarray) -> np.ndarray:
+    """Find the pixels of the cell in the middle."""
+    green = cell[:, :, 1]
+    stained = binary_opening(green < otsu(green), iterations=2)
+    numbers, _ = label(stained)
+    middle = np.array(green.shape) / 2
+    places = np.argwhere(stained)
+    if not len(places):
+        return np.ones_like(stained)
+    nearest = places[((places - middle) ** 2).sum(1).argmin()]
+    return binary_fill_holes(numbers == numbers[tuple(nearest)])
+
+
+def otsu(grey: np.ndarray) -> int:
+    """Return the grey value that parts dark and bright best (Otsu 1979)."""
+    count = np.bincount(grey.ravel(), minlength=256).astype(float)
+    below, total = count.cumsum(), (count * np.arange(256)).cumsum()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = (total[-1] * below / below[-1] - total) ** 2 / (below * (below[-1] - below))
+    return int(np.nan_to_num(between, nan=0.0, posinf=0.0).argmax()) + 1
 
 
 def spoiled(cells: np.ndarray) -> dict[str, np.ndarray]:
@@ -171,7 +222,11 @@ def main() -> None:
     strange = {
         f"smear {kind}": smear_crops(given.cells / "smear-fields", kind, bundle.input)
         for kind in BOXES
-    } | spoiled(held_out.pixels[::5])
+    }
+    for kind in PBC:
+        cells = pbc_cells(given.cells / "pbc", kind, bundle.input, 10 if given.small else PBC_CELLS)
+        strange |= {f"PBC {kind}": cells, f"PBC {kind}, cut out": cut_out(cells)}
+    strange |= spoiled(held_out.pixels[::5])
     found = {kind: Outputs(runtime, pixels) for kind, pixels in strange.items()}
     truth = np.array([bundle.classes.index(cell.label) for cell in training.cells])
     rows = []
