@@ -21,7 +21,7 @@ from engines.runtime.base import RuntimeOptions
 from engines.runtime.torch_cuda import TorchCudaRuntime
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

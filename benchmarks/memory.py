@@ -37,7 +37,8 @@ from engines.sources import Entry, Listing, open_source
 from engines.sources.slide_rule import SlideRule
 from screen.options import SHARD_CELLS
 from screen.results.folder import ResultsFolder
-from screen.results.plan import plan_source, read_plan
+from screen.results.plan import read_plan
+from screen.results.planning import plan_source
 from screen.results.schema import FINGERPRINT_KEY
 
 if TYPE_CHECKING:

@@ -41,7 +41,7 @@ from engines.models.bundle import DEFAULT_BUNDLE, ModelBundle
 from engines.runtime.base import DEFAULT_BATCH, RuntimeOptions
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

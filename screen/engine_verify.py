@@ -24,7 +24,7 @@ from engines.sources.slide_rule import SlideRule
 from engines.tensorrt.builder import exported_types
 from engines.tensorrt.inspector import malformed
 from engines.tensorrt.versions import open_variant
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

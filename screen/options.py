@@ -65,6 +65,8 @@ class RunOptions:
         embeddings: Whether cells get a column ``embedding``, the pooled features.
         thresholds: From where slides are flagged; they change no cell's row.
         restart: Whether to discard an earlier run in *out*.
+        update: Whether to score what is new or changed in the source of a run that is done, and
+            take out what is gone.
         retry_unreadable: Whether the shards of an earlier start that hold cells which could not
             be read are screened again.
         allow_unreadable: Whether to go on, with rows that say so, where the source of the cells
@@ -97,6 +99,7 @@ class RunOptions:
     embeddings: bool = False
     thresholds: Thresholds = field(default_factory=Thresholds)
     restart: bool = False
+    update: bool = False
     retry_unreadable: bool = False
     allow_unreadable: bool = False
 
@@ -111,6 +114,8 @@ class RunOptions:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.decode_workers is not None and self.decode_workers < 0:
             raise ValueError(f"decode_workers must be at least 0, got {self.decode_workers}")
+        if self.restart and self.update:
+            raise ValueError("a run is begun anew or brought up to date, not both")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
         kind_of_device(self.device)  # which refuses what is no device

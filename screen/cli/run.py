@@ -216,6 +216,11 @@ class DeviceType(click.ParamType[str]):
 )
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
 @click.option(
+    "--update",
+    is_flag=True,
+    help="Score what is new or changed since the run in --out ended, and take out what is gone.",
+)
+@click.option(
     "--retry-unreadable",
     is_flag=True,
     help="Screen the parts again that hold cells which could not be read.",
@@ -250,7 +255,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     import screen
     from screen.cli.progress import show_events, show_logs
     from screen.cli.summary import print_summary
-    from screen.results.folder import ResultsFolder
+    from screen.results.folder import ResultsFolder, is_report
     from screen.summary.flags import Thresholds
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
@@ -261,12 +266,15 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
         cells=given.pop("flag_cells"),
         ood_level=given.pop("ood_level"),
     )
+    if given["restart"] and given["update"]:
+        raise click.UsageError("--restart begins anew, --update goes on: give one of them")
     asked = screen.RunOptions(**given, thresholds=thresholds)
+    out = location(asked.out)
+    and_report = and_report or (asked.update and is_report(ResultsFolder(out).report))
     console = Console(stderr=True)
     silence = silent_libraries() if quiet else nullcontext()
     with ended_at_once() as ready, show_logs(console, quiet=quiet), silence:
         record = show_events(_noted(screen.run(asked), ready), console, quiet=quiet)
-    out = location(asked.out)
     written = made_report(results=out) if and_report else None
     slides = ResultsFolder(out).read_slides()
     if as_json:

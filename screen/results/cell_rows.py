@@ -41,6 +41,7 @@ def shard_table(
         "status": status,
         "error": pa.array([None] * len(scored) + [fault.reason for fault in faults], pa.string()),
         **_fact_columns(facts),
+        "codec": [fact.codec or "" for fact in facts[: len(scored)]] + [None] * len(faults),
         **_score_columns(scored, gathered, uncertainty, len(faults)),
     }
     schema = _schema_of(gathered[0].evidence, uncertainty.bundle.classes)

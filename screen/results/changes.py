@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import ChainMap
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import xxhash
 
 from engines.cells import CellRef
 from engines.errors import SourceError
+from engines.sources.base import Others
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from engines.sources import Entry, Source
     from screen.results.plan import Plan
 
-__all__ = ["Changes", "changes_since"]
+__all__ = ["Changes", "Difference", "changes_since", "difference"]
 
 LOOKED_UP = 65_536  # content hashes that are looked up in the results at a time
 
@@ -52,35 +54,78 @@ class Changes:
         return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """
+    How a source differs from the plan of a run, cell by cell.
+
+    Attributes:
+        new: Cells that the plan does not have, by path. Likewise the next five.
+        changed: Cells of another size, or of another time of last change and another content.
+        lost: Cells that the source still names, but that are not there any more.
+        touched: Cells of the same content with another time of last change.
+        gone: Cells that the source does not name any more, as they were planned.
+        others: What else the source holds.
+    """
+
+    new: dict[str, Entry] = field(default_factory=dict)
+    changed: dict[str, Entry] = field(default_factory=dict)
+    lost: dict[str, Entry] = field(default_factory=dict)
+    touched: dict[str, Entry] = field(default_factory=dict)
+    gone: dict[str, Entry] = field(default_factory=dict)
+    others: Others = field(default_factory=Others)
+
+    @property
+    def found(self) -> ChainMap[str, Entry]:
+        """The cells whose rows of the plan are to be written anew, as they are now."""
+        return ChainMap(self.changed, self.lost, self.touched)
+
+    @property
+    def changes(self) -> Changes:
+        """The same in numbers."""
+        return Changes(len(self.new), len(self.changed), len(self.gone) + len(self.lost))
+
+
 def changes_since(plan: Plan, source: Source, cells: ds.Dataset) -> Changes:
+    """
+    List the source again, and count what is different.
+
+    Args:
+        plan: Of a run that is done.
+        source: Its source, as it is now; a problem with listing it is in what is returned.
+        cells: The rows of the run.
+    """
+    try:
+        return difference(plan, source, cells).changes
+    except SourceError as error:
+        return Changes(problem=str(error))
+
+
+def difference(plan: Plan, source: Source, cells: ds.Dataset) -> Difference:
     """
     List the source again, and compare.
 
     A cell of the same size with another time is read, and its content compared: so a source that
     was copied without its times is read as a whole.
 
-    Args:
-        plan: Of a run that is done.
-        source: Its source, as it is now.
-        cells: The rows of the run.
+    Raises:
+        SourceError: If the source cannot be listed.
     """
-    pairs, changed, gone = _Pairs(), 0, 0
-    touched: list[Entry] = []
-    try:
-        for planned, found in pairs.of(plan.entries(), source.list()):
-            if planned.size is not None and found.size is None:
-                gone += 1
-            elif planned.size != found.size:
-                changed += 1
-            elif planned.modified != found.modified:
-                touched.append(found)
-            if len(touched) == LOOKED_UP:
-                changed += _rewritten(source, cells, touched)
-                touched = []
-    except SourceError as error:
-        return Changes(problem=str(error))
-    changed += _rewritten(source, cells, touched)
-    return Changes(len(pairs.new), changed, gone + len(pairs.gone))
+    listing, pairs = source.list(), _Pairs()
+    apart = Difference(new=pairs.new, gone=pairs.gone, others=listing.others)
+    unsure: list[Entry] = []
+    for planned, found in pairs.of(plan.entries(), listing):
+        if planned.size is not None and found.size is None:
+            apart.lost[found.path] = found
+        elif planned.size != found.size:
+            apart.changed[found.path] = found
+        elif planned.modified != found.modified:
+            unsure.append(found)
+        if len(unsure) == LOOKED_UP:
+            _tell_apart(apart, source, cells, unsure)
+            unsure = []
+    _tell_apart(apart, source, cells, unsure)
+    return apart
 
 
 class _Pairs:
@@ -111,15 +156,18 @@ class _Pairs:
                     yield self.gone.pop(path), self.new.pop(path)
 
 
-def _rewritten(source: Source, cells: ds.Dataset, touched: Sequence[Entry]) -> int:
-    """Count the cells whose content is another than when they were screened."""
-    if not touched:
-        return 0
-    entries = {entry.path: entry for entry in touched}
+def _tell_apart(
+    apart: Difference, source: Source, cells: ds.Dataset, unsure: Sequence[Entry]
+) -> None:
+    """Note which cells have another content than when they were screened, and which do not."""
+    if not unsure:
+        return
+    entries = {entry.path: entry for entry in unsure}
     named = ds.field("path").isin(list(entries))
     rows = cells.to_table(columns=["path", "content_hash"], filter=named).to_pydict()
-    pairs = zip(rows["path"], rows["content_hash"], strict=True)
-    return sum(_content_hash(source, entries[path]) != known for path, known in pairs)
+    for path, known in zip(rows["path"], rows["content_hash"], strict=True):
+        same = _content_hash(source, entries[path]) == known
+        (apart.touched if same else apart.changed)[path] = entries[path]
 
 
 def _content_hash(source: Source, entry: Entry) -> str | None:

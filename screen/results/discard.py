@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["discardable", "leftovers"]
 
-RECORD = re.compile(r"(part-\d+|slides|duplicates|plan)\.json")
+RECORD = re.compile(r"(part-\d+|slides|duplicates|gone|plan)\.json")
 
 
 def discardable(results: ResultsFolder) -> list[Location]:

@@ -13,6 +13,7 @@ a URL there is no lock: two runs of the same kind write the same rows.
       parts/part-00000.json ...      what each table was when it was written: hash, rows, codecs
       slides.parquet         one row per slide
       duplicates.parquet     cells whose file is the same as an earlier cell's
+      gone.parquet           rows of cells that an update no longer found
       report.html            for people; made when asked for
 """
 
@@ -58,9 +59,9 @@ REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 LOG = logging.getLogger(__name__)
 LOCK = ".lock"
 SCRATCH = {
-    "": r"(run\.json|report\.html|(plan|slides|duplicates)\.parquet)",
+    "": r"(run\.json|report\.html|(plan|slides|duplicates|gone)\.parquet)",
     "cells": r"part-\d+\.parquet",
-    "parts": r"(part-\d+|slides|duplicates|plan)\.json",
+    "parts": r"(part-\d+|slides|duplicates|gone|plan)\.json",
 }
 
 
@@ -96,6 +97,11 @@ class ResultsFolder:
         return self.path / "duplicates.parquet"
 
     @property
+    def gone(self) -> Location:
+        """Rows of cells that were in the source once; there is none before an update."""
+        return self.path / "gone.parquet"
+
+    @property
     def report(self) -> Location:
         """All of it in words and pictures."""
         return self.path / "report.html"
@@ -108,7 +114,7 @@ class ResultsFolder:
     @property
     def tables(self) -> list[Location]:
         """Every table that is there."""
-        single = (self.slides, self.duplicates, self.plan)
+        single = (self.slides, self.duplicates, self.gone, self.plan)
         return [*files_in(self.cells, "*.parquet"), *(path for path in single if path.exists())]
 
     def record_of(self, table: Location) -> Location:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,9 @@ from screen.results.table_records import TableRecord, check_table, write_recorde
 from screen.results.tables import AWAY_HINT, carries_fingerprint, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from engines.cells import Scores, Shard
     from engines.locations import Location
@@ -56,11 +57,22 @@ class ShardDone:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Writes each shard of a run once all of its cells have come in."""
+    """
+    Writes each shard of a run once all of its cells have come in.
+
+    Attributes:
+        results: Where to.
+        fingerprint: What marks the parts.
+        uncertainty: Turns scores into rows.
+        revision: Of the plan.
+        merge: Puts the rows of a shard among others that its part has already.
+    """
 
     results: ResultsFolder
     fingerprint: Fingerprint
     uncertainty: Uncertainty
+    revision: int = 1
+    merge: Callable[[Shard, pa.Table], pa.Table] | None = None
 
     def stream(self, scores: Iterable[Scores]) -> Iterator[BatchScored | ShardDone]:
         """
@@ -90,9 +102,10 @@ class Commit:
     def _written(self, shard: Shard, gathered: Sequence[ScoredCells]) -> ShardDone:
         """Write one part."""
         table = shard_table(shard, gathered, self.uncertainty)
-        codecs = Counter(facts.codec or "" for item in gathered for facts in item.facts)
+        if self.merge is not None:
+            table = self.merge(shard, table)
         path = self.results.part(shard.index)
-        part = write_recorded(self.results, path, table, self.fingerprint, dict(codecs))
+        part = write_recorded(self.results, path, table, self.fingerprint, self.revision)
         log.info("shard %05d: %d scored, %d at fault", shard.index, part.scored, part.bad)
         return ShardDone(shard.index, part.scored, part.bad)
 

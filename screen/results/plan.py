@@ -13,6 +13,7 @@ import itertools
 import json
 import math
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,23 +22,30 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
-from engines.errors import ResultsError, SourceError
+from engines.errors import ResultsError
 from engines.files import native_file, whole_file
 from engines.sources.base import Entry
-from engines.sources.slide_rule import UNMATCHED
 from screen.results.tables import AWAY_HINT, reading, writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from engines.locations import Location
     from engines.sources import Source
-    from engines.sources.slide_rule import SlideRule
     from screen.results.folder import ResultsFolder
 
-__all__ = ["Plan", "PlanFacts", "plan_source", "read_plan"]
+__all__ = [
+    "GROUP_CELLS",
+    "SCHEMA",
+    "Plan",
+    "PlanDigest",
+    "PlanFacts",
+    "ShardState",
+    "plan_writer",
+    "read_plan",
+]
 
 FACTS_KEY = b"slidescreen.plan"
 SCHEMA = pa.schema(
@@ -48,6 +56,7 @@ SCHEMA = pa.schema(
         ("locator", pa.string()),
         ("size", pa.int64()),
         ("modified", pa.int64()),
+        ("revision", pa.int32()),
     ]
 )
 SHARD = SCHEMA.get_field_index("shard")
@@ -63,6 +72,7 @@ class PlanFacts:
 
     Attributes:
         revision: 1, and one more each time the plan is brought up to date with its source.
+        shards: How many shards were ever planned; some may have lost all of their cells.
         location: Where the source was when it was listed.
         digest: SHA-256 of the rows.
         unmatched: How many cells the slide rule did not match.
@@ -72,6 +82,7 @@ class PlanFacts:
     """
 
     revision: int
+    shards: int
     location: str
     digest: str
     unmatched: int
@@ -99,6 +110,14 @@ class PlanFacts:
         return {FACTS_KEY: json.dumps(asdict(self)).encode()}
 
 
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """What a shard's part has to hold: how many cells, and as of which revision of the plan."""
+
+    cells: int
+    revision: int
+
+
 class Plan:
     """
     The cells of a run, in the order of their source: a Parquet file, on disk or in memory.
@@ -109,8 +128,9 @@ class Plan:
     little memory: in memory, some 10 to 20 bytes a cell.
     """
 
-    def __init__(self, file: pa.NativeFile, facts: PlanFacts) -> None:
-        """Read rows from *file*."""
+    def __init__(self, file: pa.NativeFile, facts: PlanFacts, keep: object = None) -> None:
+        """Read rows from *file*, which is there for as long as *keep*."""
+        self._keep = keep
         self._file = pq.ParquetFile(file, read_dictionary=["slide"])
         self._schema = self._file.schema_arrow.remove_metadata()
         self.facts = facts
@@ -129,11 +149,31 @@ class Plan:
 
     @property
     def shard_count(self) -> int:
-        """How many shards."""
-        return int(self._last_shard[-1]) + 1
+        """How many shards were ever planned."""
+        return self.facts.shards
 
-    def shards(self, done: Container[int] = ()) -> Iterator[Shard]:
-        """Yield the shards but those *done*, in order; a group is read when it is reached."""
+    def states(self) -> dict[int, ShardState]:
+        """Return what the part of each shard has to hold, by index; only of those with cells."""
+        counts = np.zeros(self.shard_count, np.int64)
+        revisions = np.zeros(self.shard_count, np.int64)
+        for group in range(len(self._last_shard)):
+            rows = self._file.read_row_group(group, columns=["shard", "revision"])
+            shards = rows["shard"].to_numpy()
+            counts += np.bincount(shards, minlength=self.shard_count)
+            np.maximum.at(revisions, shards, rows["revision"].to_numpy())
+        pairs = zip(counts.tolist(), revisions.tolist(), strict=True)
+        return {index: ShardState(*state) for index, state in enumerate(pairs) if state[0]}
+
+    def shards(
+        self, done: Container[int] = (), known: Mapping[int, int] = MappingProxyType({})
+    ) -> Iterator[Shard]:
+        """
+        Yield the shards but those *done*, in order; a group is read when it is reached.
+
+        Args:
+            done: Of these nothing is needed.
+            known: Of these, by index, only the cells listed since a revision.
+        """
         first = 0
         for group, last in enumerate(self._last_shard):
             indices = np.arange(first, last + 2)
@@ -143,8 +183,24 @@ class Plan:
             rows = self._read(group)
             bounds = np.searchsorted(rows["shard"].to_numpy(), indices)
             for index, (start, stop) in zip(indices, itertools.pairwise(bounds), strict=False):
-                if index not in done:
-                    yield _shard(int(index), rows.slice(start, stop - start))
+                if index in done or start == stop:
+                    continue
+                cells = rows.slice(start, stop - start)
+                if index in known:
+                    cells = cells.filter(pc.greater(cells["revision"], known[index]))
+                yield _shard(int(index), cells)
+
+    def paths(self, index: int, revision: int | None = None) -> list[str]:
+        """Return the paths of a shard's cells, in order; only those listed up to a *revision*."""
+        group = int(np.searchsorted(self._last_shard, index))
+        if group == len(self._last_shard):
+            return []
+        rows = self._file.read_row_group(group, columns=["path", "shard", "revision"])
+        wanted = pc.equal(rows["shard"], index)
+        if revision is not None:
+            wanted = pc.and_(wanted, pc.less_equal(rows["revision"], revision))
+        found: list[str] = rows.filter(wanted)["path"].to_pylist()
+        return found
 
     def spread(self, count: int) -> Iterator[Shard]:
         """
@@ -203,7 +259,7 @@ class Plan:
             writing(path),
             whole_file(path) as scratch,
             native_file(scratch, "wb") as file,
-            _writer(file, schema) as writer,
+            plan_writer(file, schema) as writer,
         ):
             for rows in self.groups():
                 writer.write_table(rows.replace_schema_metadata(schema.metadata))
@@ -224,7 +280,7 @@ class Plan:
         return self._file.read_row_group(group)
 
 
-class _Digest:
+class PlanDigest:
     """SHA-256 of a plan's rows, whatever groups they come in."""
 
     def __init__(self, columns: Iterable[str]) -> None:
@@ -252,50 +308,6 @@ def _bytes_of(column: pa.Array) -> Iterator[bytes]:
         yield "\0".join([*("" if each is None else str(each) for each in values), ""]).encode()
 
 
-def plan_source(source: Source, rule: SlideRule, shard_cells: int) -> Plan:
-    """
-    List the source and cut it into shards.
-
-    Raises:
-        SourceError: If it holds no cell, or cannot be listed.
-    """
-    listing, slide_of = source.list(), rule.namer(source.name)
-    schema = pa.schema([*SCHEMA, *(pa.field(*column) for column in source.carried.items())])
-    digest, unmatched, count = _Digest(schema.names), 0, 0
-    sink = pa.BufferOutputStream()
-    with _writer(sink, schema) as writer:
-        group_cells = max(1, GROUP_CELLS // shard_cells) * shard_cells  # a group ends with a shard
-        for entries in _chunks(listing, group_cells):
-            shards = np.arange(count, count + len(entries)) // shard_cells
-            rows = _rows(entries, slide_of, shards, schema)
-            writer.write_table(rows)
-            digest.update(rows)
-            unmatched += pc.sum(pc.equal(rows["slide"], UNMATCHED)).as_py()
-            count += len(rows)
-    if not count:
-        raise SourceError(
-            f"there is no cell image in {source.location} ({listing.others.count} other files)",
-            hint=_no_cells_hint(listing.others.examples),
-        )
-    facts = PlanFacts(
-        revision=1,
-        location=source.location,
-        digest=digest.hexdigest(),
-        unmatched=unmatched,
-        ignored=listing.others.count,
-        examples=tuple(listing.others.examples),
-        problems=tuple(listing.others.problems),
-    )
-    return Plan(pa.BufferReader(sink.getvalue()), facts)
-
-
-def _no_cells_hint(others: Iterable[str]) -> str:
-    """Say what to do about a source without cells."""
-    if any(name.lower().endswith((".tar", ".zip", ".parquet")) for name in others):
-        return "to screen what is in the archives or tables there, name them: 'folder/*.tar'"
-    return "cells are files named .bmp .jpg .png .tif .webp .jp2 and the like"
-
-
 def read_plan(results: ResultsFolder) -> Plan:
     """
     Read the plan that an earlier run wrote.
@@ -306,7 +318,7 @@ def read_plan(results: ResultsFolder) -> Plan:
     with reading(results.plan):
         file = native_file(results.plan)
         plan = Plan(file, PlanFacts.of(pq.read_metadata(file).metadata or {}))
-        digest = _Digest(plan.columns)
+        digest = PlanDigest(plan.columns)
         for rows in plan.groups():
             digest.update(rows)
     if digest.hexdigest() != plan.facts.digest:
@@ -314,25 +326,9 @@ def read_plan(results: ResultsFolder) -> Plan:
     return plan
 
 
-def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
+def plan_writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
     """Open a file of a plan for writing."""
     return pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["slide"])
-
-
-def _rows(
-    entries: Sequence[Entry],
-    slide_of: Callable[[str], str],
-    shards: NDArray[Any],
-    schema: pa.Schema,
-) -> pa.Table:
-    """Lay out the rows of some cells of these *shards*."""
-    paths, locators, sizes, times, said, carried = zip(*entries, strict=True)
-    slides = [own or slide_of(path) for own, path in zip(said, paths, strict=True)]
-    dictionary = pa.array(slides, pa.string()).dictionary_encode()
-    columns = [paths, dictionary, shards.astype(np.int32), locators, sizes, times]
-    columns += zip(*carried, strict=True) if len(schema) > len(SCHEMA) else ()
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def _shard(index: int, rows: pa.Table) -> Shard:
@@ -345,9 +341,3 @@ def _refs(rows: pa.Table) -> tuple[CellRef, ...]:
     """Return the cells of some rows."""
     columns = (rows[name].to_pylist() for name in ("path", "slide", "locator"))
     return tuple(map(CellRef, *columns))
-
-
-def _chunks(listing: Iterable[Entry], size: int) -> Iterator[list[Entry]]:
-    """Yield *size* entries at a time."""
-    entries = iter(listing)
-    return iter(lambda: list(itertools.islice(entries, size)), [])

@@ -87,6 +87,7 @@ CELLS = (
     Column("width", WHOLE, "pixels, as stored (before any EXIF rotation); null if not known"),
     Column("height", WHOLE, "likewise"),
     Column("content_hash", TEXT, "xxh3-128 of the file's bytes, in hex; null if it was not read"),
+    Column("codec", TEXT, "what decoded the image; null if it was not decoded"),
     Column("predicted", TEXT, "the positive class if `positive`, else the likeliest of the others"),
     Column("positive", YES, "`prob` of the positive class >= the threshold; null without either"),
     Column("logit_<class>", FLOAT, "the model's output for the class"),

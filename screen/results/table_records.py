@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping  # noqa: TC003  (the hint is evaluated when a record is read)
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -43,6 +44,7 @@ class TableRecord:
         sha256: Of its bytes, in hex.
         size: In bytes.
         rows: How many.
+        revision: Of the plan that a part was written by.
         codecs: For a part, how many of its cells each codec decoded; the others are at fault.
     """
 
@@ -51,6 +53,7 @@ class TableRecord:
     sha256: str
     size: int
     rows: int
+    revision: int = 1
     codecs: Mapping[str, int] = field(default_factory=dict)
 
     @property
@@ -69,10 +72,17 @@ def write_recorded(
     path: Location,
     table: pa.Table,
     fingerprint: Fingerprint,
-    codecs: Mapping[str, int] | None = None,
+    revision: int = 1,
 ) -> TableRecord:
     """
     Write a table and then its record, each whole or not at all.
+
+    Args:
+        results: Where.
+        path: The table's own place in it.
+        table: A part tells by its column ``codec`` how many cells were scored.
+        fingerprint: Of the run.
+        revision: Of the plan that a part is written by.
 
     Raises:
         ResultsError: If the system refuses.
@@ -86,7 +96,8 @@ def write_recorded(
         sha256=hashlib.sha256(data).hexdigest(),
         size=len(data),
         rows=len(table),
-        codecs=codecs or {},
+        revision=revision,
+        codecs=_codecs(table),
     )
     beside = results.record_of(path)
     with writing(beside):
@@ -94,6 +105,13 @@ def write_recorded(
         with whole_file(beside) as scratch:
             scratch.write_text(json.dumps(record_to_json(record), indent=2) + "\n")
     return record
+
+
+def _codecs(table: pa.Table) -> dict[str, int]:
+    """Count the cells that each codec decoded, if it is a table of cells."""
+    if "codec" not in table.column_names:
+        return {}
+    return dict(Counter(name for name in table["codec"].to_pylist() if name is not None))
 
 
 def read_record(results: ResultsFolder, path: Location) -> TableRecord | None:

@@ -10,15 +10,17 @@ import pyarrow.parquet as pq
 from engines.errors import ResultsError
 from engines.files import native_file
 from screen.results.plan import read_plan
-from screen.results.table_records import check_table
+from screen.results.table_records import check_table, read_record
 from screen.results.tables import reading
+from screen.results.update import outdated_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from engines.cells import Shard
     from engines.locations import Location
     from screen.results.folder import ResultsFolder
+    from screen.results.plan import Plan
 
 __all__ = ["Verified", "verify"]
 
@@ -47,13 +49,28 @@ def verify(results: ResultsFolder) -> Iterator[Verified]:
         )
     plan, digest = read_plan(results), record.fingerprint.digest
     yield Verified(results.plan)
+    outdated = _outdated(results, plan) if record.state == "running" else {}
     for shard in plan.shards():
         path = results.part(shard.index)
-        if record.state == "done" or path.exists():
+        if record.state == "done" or (path.exists() and shard.index not in outdated):
             yield Verified(path, _part_fault(results, shard, digest))
     if record.state == "done":
-        for path in (results.slides, results.duplicates):
+        singles = [results.slides, results.duplicates]
+        for path in [*singles, *([results.gone] if results.gone.exists() else [])]:
             yield Verified(path, _table_fault(results, path, digest))
+
+
+def _outdated(results: ResultsFolder, plan: Plan) -> Container[int]:
+    """Name the parts that an update has still to rewrite, going by their records."""
+    found = {}
+    for index in range(plan.shard_count):
+        try:
+            record = read_record(results, results.part(index))
+        except ResultsError:
+            continue  # said of the part itself
+        if record is not None:
+            found[index] = record
+    return outdated_parts(plan, found)
 
 
 def _part_fault(results: ResultsFolder, shard: Shard, digest: str) -> str:

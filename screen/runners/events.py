@@ -3,7 +3,9 @@ What a run tells while it goes on: events, in this order, for whoever iterates.
 
 ::
 
-    Building*  Started  (BatchScored+ ShardDone)*  Finished
+    (Building*  Started  (BatchScored+ ShardDone)*)+  Finished
+
+There is a second round where a run is brought up to date with its source.
 """
 
 from __future__ import annotations

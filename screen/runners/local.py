@@ -15,15 +15,17 @@ from engines.models.bundle import ModelBundle
 from engines.sources import open_source
 from screen.results.folder import ResultsFolder
 from screen.results.schema import class_columns
-from screen.runners.events import ShardDone
+from screen.runners.events import BatchScored
 from screen.runners.start import Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from engines.locations import Location
+    from engines.sources import Source
     from screen.options import RunOptions
     from screen.runners.events import Event
+    from screen.runners.session import Session
 
 __all__ = ["run"]
 
@@ -49,14 +51,26 @@ def run(options: RunOptions) -> Iterator[Event]:
     results = ResultsFolder(location(options.out))
     _require_outside(results.path, options.sources)
     with _torch_threads_put_back(), results.locked():
-        session = yield from Start(options, bundle, source, results).session()
-        yield session.started()
-        start, cells = time.perf_counter(), 0
-        for event in session.screened(None if options.allow_unreadable else source):
-            if isinstance(event, ShardDone):
-                cells += event.scored + event.faults
-            yield event
-        yield session.finish(source, cells, time.perf_counter() - start)
+        start = Start(options, bundle, source, results)
+        session = yield from start.session()
+        since = time.perf_counter()
+        cells = yield from _streamed(session, options, source)
+        if options.update and session.updated(source, options.slide):
+            session = yield from start.session()
+            since = time.perf_counter()
+            cells = yield from _streamed(session, options, source)
+        yield session.finish(source, cells, time.perf_counter() - since)
+
+
+def _streamed(session: Session, options: RunOptions, source: Source) -> Generator[Event, None, int]:
+    """Screen what is left, and return how many cells that were."""
+    yield session.started()
+    cells = 0
+    for event in session.screened(None if options.allow_unreadable else source):
+        if isinstance(event, BatchScored):
+            cells += event.scored + event.faults
+        yield event
+    return cells
 
 
 def _require_outside(out: Location, sources: Iterable[Location]) -> None:

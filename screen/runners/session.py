@@ -6,9 +6,10 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from screen.results.changes import changes_since
+from screen.results.changes import changes_since, difference
 from screen.results.folder import open_results
 from screen.results.parts import Commit
+from screen.results.planning import revised_plan
 from screen.results.run_record import RunRecord, now
 from screen.runners.events import Finished, Started
 from screen.runners.finish import write_summary
@@ -20,11 +21,13 @@ if TYPE_CHECKING:
 
     from engines.cells import Scores
     from engines.sources import Source
+    from engines.sources.slide_rule import SlideRule
     from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
     from screen.results.plan import Plan
     from screen.results.table_records import TableRecord
+    from screen.results.update import Outdated
     from screen.runners.events import BatchScored, ShardDone
     from screen.runners.stages import Stages
     from screen.summary.flags import Thresholds
@@ -48,6 +51,7 @@ class Session:
         parts: The shards that an earlier start committed, by index.
         stages: Decoder and runtime; None if every shard is committed.
         record: run.json so far.
+        outdated: Parts of which some rows stay and others are scored anew.
     """
 
     results: ResultsFolder
@@ -58,15 +62,43 @@ class Session:
     parts: Mapping[int, TableRecord]
     stages: Stages | None
     record: RunRecord
+    outdated: Outdated | None = None
 
     def started(self) -> Started:
         """Return the event that says what runs, and how much an earlier start has done."""
+        kept = self.outdated.kept_count(self.parts) if self.outdated else 0
         return Started(
             record=self.record,
             cells=len(self.plan),
-            cells_done=sum(part.rows for part in self.parts.values()),
+            cells_done=sum(part.rows for part in self.parts.values()) + kept,
             bad_done=sum(part.bad for part in self.parts.values()),
         )
+
+    def updated(self, source: Source, rule: SlideRule) -> bool:
+        """
+        Write the next revision of the plan, if the source has changed since every part was written.
+
+        The run goes on from there as if it had been interrupted: start it again.
+
+        Returns:
+            Whether there is a next revision.
+
+        Raises:
+            SourceError: If the source cannot be listed, or all cells are gone.
+        """
+        apart = difference(self.plan, source, open_results(self.results.path))
+        if not apart.changes:
+            return False
+        shard_cells = self.record.choices.shard_cells.value
+        plan = revised_plan(self.plan, apart, source, rule, shard_cells)
+        where = replace(
+            self.record.source, other_files=plan.facts.ignored, examples=plan.facts.examples
+        )
+        self.results.drop_report()
+        self.results.write_run(replace(self.record, state="running", source=where))
+        plan.write(self.results.plan, self.fingerprint.metadata)
+        LOG.warning("The source has changed since it was listed: %s.", apart.changes)
+        return True
 
     def screened(self, source: Source | None) -> Iterator[BatchScored | ShardDone]:
         """
@@ -81,8 +113,15 @@ class Session:
         """
         if self.stages is None:
             return
-        pending = self.plan.shards(done=self.parts)
-        commit = Commit(self.results, self.fingerprint, self.uncertainty)
+        known = self.outdated.revisions if self.outdated else {}
+        pending = self.plan.shards(done=self.parts, known=known)
+        commit = Commit(
+            self.results,
+            self.fingerprint,
+            self.uncertainty,
+            self.plan.facts.revision,
+            self.outdated.merged if self.outdated else None,
+        )
 
         def watch(scores: Iterable[Scores]) -> Iterable[Scores]:
             return scores if source is None else watched(scores, self.plan, source)
@@ -111,5 +150,6 @@ class Session:
         self.results.write_run(record)
         changes = changes_since(self.plan, source, open_results(self.results.path))
         if changes:
-            LOG.warning("The source is not as it was when it was listed: %s.", changes)
+            what = f"{changes}." if changes.problem else f"{changes}; --update scores them."
+            LOG.warning("The source is not as it was when it was listed: %s", what)
         return Finished(record, changes)

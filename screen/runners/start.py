@@ -14,9 +14,11 @@ from screen.results.cell_uncertainty import Uncertainty
 from screen.results.discard import discardable, leftovers
 from screen.results.fingerprint import Fingerprint
 from screen.results.parts import committed_parts, without_unreadable
-from screen.results.plan import Plan, plan_source, read_plan
+from screen.results.plan import Plan, read_plan
+from screen.results.planning import plan_source
 from screen.results.run_record import ModelRecord, RunRecord, SourceRecord, now
 from screen.results.tables import writing
+from screen.results.update import Outdated, outdated_parts
 from screen.runners.candidates import runtime_settings
 from screen.runners.finish import trust_record
 from screen.runners.session import Session
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from engines.sources import Source
     from screen.options import RunOptions, Settings
     from screen.results.folder import ResultsFolder
+    from screen.results.table_records import TableRecord
     from screen.runners.events import Building
     from screen.runners.stages import Stages
 
@@ -110,11 +113,9 @@ class Start:
         plan.require_same_source(self.source)
         where = replace(record.source, locations=self.source.locations)
         record = replace(record, source=where)
-        parts = committed_parts(self.results, plan.shard_count, fingerprint)
-        if self.options.retry_unreadable:
-            parts = without_unreadable(self.results, parts)
+        parts, outdated = self._parts(plan, fingerprint)
         stages = None
-        if len(parts) < plan.shard_count:
+        if plan.states().keys() - parts:
             with writing(self.results.path):
                 make_folder(self.results.cells)
             stages = yield from self._stages_as_begun(plan, record.choices)
@@ -127,9 +128,24 @@ class Start:
             plan=plan,
             fingerprint=fingerprint,
             parts=parts,
+            outdated=outdated,
             stages=stages,
             record=record,
         )
+
+    def _parts(
+        self, plan: Plan, fingerprint: Fingerprint
+    ) -> tuple[dict[int, TableRecord], Outdated | None]:
+        """Return the parts that are as they should be, and those that an update has to change."""
+        parts = committed_parts(self.results, plan.shard_count, fingerprint)
+        if self.options.retry_unreadable:
+            parts = without_unreadable(self.results, parts)
+        if plan.facts.revision == 1:
+            return parts, None
+        outdated = Outdated(self.results, plan, outdated_parts(plan, parts))
+        outdated.keep_gone(fingerprint)
+        current = {i: record for i, record in parts.items() if i not in outdated.records}
+        return current | outdated.trimmed(fingerprint), outdated
 
     def _stages_as_begun(self, plan: Plan, begun: Settings) -> Generator[Building, None, Stages]:
         """

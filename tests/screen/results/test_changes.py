@@ -17,7 +17,7 @@ from engines.sources import open_source
 from engines.sources.base import Entry, Listing
 from engines.sources.slide_rule import SlideRule
 from screen.results.changes import Changes, changes_since
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 
 
 class Names:

@@ -158,9 +158,9 @@ def test_restart_leaves_a_strangers_file_among_the_records(results, name):
 
 def test_a_record_says_what_was_written(results):
     """Path, hash, size, rows, and which codec decoded how many."""
-    table = pa.table({"path": ["a", "b", "c"]})
+    table = pa.table({"path": ["a", "b", "c"], "codec": ["pillow", None, "pillow"]})
 
-    written = write_recorded(results, results.part(5), table, MARK, {"pillow": 2})
+    written = write_recorded(results, results.part(5), table, MARK, 3)
 
     assert written == read_record(results, results.part(5))
     assert json.loads(results.record_of(results.part(5)).read_text()) == {
@@ -169,6 +169,7 @@ def test_a_record_says_what_was_written(results):
         "sha256": written.sha256,
         "size": results.part(5).stat().st_size,
         "rows": 3,
+        "revision": 3,
         "codecs": {"pillow": 2},
     }
     assert (written.scored, written.bad) == (2, 1)

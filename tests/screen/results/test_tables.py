@@ -22,7 +22,8 @@ from screen.results.cell_uncertainty import Uncertainty
 from screen.results.fingerprint import Fingerprint
 from screen.results.folder import ResultsFolder, open_results
 from screen.results.parts import Commit, ShardDone
-from screen.results.plan import plan_source, read_plan
+from screen.results.plan import read_plan
+from screen.results.planning import plan_source
 from screen.results.schema import class_columns
 from screen.summary.flags import Thresholds
 from screen.summary.slides import summary

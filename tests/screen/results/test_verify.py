@@ -13,7 +13,7 @@ from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
 from screen.cli.main import cli
 from screen.results.folder import ResultsFolder
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 from screen.results.table_records import write_recorded
 from screen.results.tables import read_table
 from screen.results.verify import verify

@@ -140,4 +140,4 @@ def test_a_finished_run_says_what_has_changed_since(kind, caplog):
 
     assert not [event for event in events if isinstance(event, ShardDone)]
     assert str(finished.changes) == "1 gone"
-    assert "not as it was when it was listed: 1 gone." in caplog.text
+    assert "not as it was when it was listed: 1 gone; --update scores them." in caplog.text
