@@ -61,9 +61,9 @@ class Difference:
 
     Attributes:
         new: Cells that the plan does not have, by path. Likewise the next five.
-        changed: Cells of another size, or of another time of last change and another content.
+        changed: Cells of another size, or of another content and another time or place.
         lost: Cells that the source still names, but that are not there any more.
-        touched: Cells of the same content with another time of last change.
+        touched: Cells of the same content with another time of last change, or at another place.
         gone: Cells that the source does not name any more, as they were planned.
         others: What else the source holds.
     """
@@ -105,8 +105,8 @@ def difference(plan: Plan, source: Source, cells: ds.Dataset) -> Difference:
     """
     List the source again, and compare.
 
-    A cell of the same size with another time is read, and its content compared: so a source that
-    was copied without its times is read as a whole.
+    A cell of the same size with another time, or at another place in an archive or a table, is
+    read, and its content compared: so a source that was copied without its times is read whole.
 
     Raises:
         SourceError: If the source cannot be listed.
@@ -119,7 +119,7 @@ def difference(plan: Plan, source: Source, cells: ds.Dataset) -> Difference:
             apart.lost[found.path] = found
         elif planned.size != found.size:
             apart.changed[found.path] = found
-        elif planned.modified != found.modified:
+        elif (planned.modified, planned.locator) != (found.modified, found.locator):
             unsure.append(found)
         if len(unsure) == LOOKED_UP:
             _tell_apart(apart, source, cells, unsure)

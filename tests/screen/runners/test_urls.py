@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 
 import pytest
+import zoo
 from click.testing import CliRunner
 
 import screen
@@ -90,7 +91,7 @@ def test_every_command_reads_results_from_a_bucket(there, bucket, tmp_path):
 
 
 def test_a_finished_run_in_a_bucket_says_what_has_changed(there, caplog):
-    """Asked again, it lists the bucket."""
+    """Asked again, it lists the bucket; and it is brought up to date there."""
     ran(there)
     source = location(there.source)
     source.fs.rm_file(f"{source.path}/first/plain.bmp")
@@ -99,6 +100,14 @@ def test_a_finished_run_in_a_bucket_says_what_has_changed(there, caplog):
         *_, finished = screen.run(there)
 
     assert str(finished.changes) == "1 gone"
+    before = screen.open_results(there.out).to_table().to_pylist()
+    source.fs.pipe_file(f"{source.path}/first/new.png", zoo.good()["rgb.png"])
+
+    updated = ran(replace(there, update=True))
+
+    kept = [row for row in before if row["path"] != "first/plain.bmp"]
+    assert updated[:-1] == kept
+    assert updated[-1]["path"] == "first/new.png"
 
 
 def test_single_images_and_patterns_of_a_bucket(here, there, cells):
