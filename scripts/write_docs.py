@@ -29,7 +29,9 @@ PACKAGES = ("engines", "screen", "train")
 WIDTH = 98
 NAME_WIDTH = 24
 GROUPS = {  # heading of docs/troubleshooting.md -> the modules whose errors it holds
-    "The folder of cells": ("engines/sources/", "engines/locations", "screen/results/plan"),
+    "The folder of cells": (
+        "engines/sources/", "engines/locations", "screen/packing/", "screen/results/plan",
+    ),
     "Decoders, runtimes and the GPU": (
         "engines/backends", "engines/registry", "engines/command", "engines/decode/",
         "engines/hardware/", "engines/runtime/", "screen/doctor",

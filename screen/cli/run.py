@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -22,11 +20,11 @@ from engines.registry import AUTO, decoder_names, runtime_names
 from engines.runtime.base import PRECISIONS
 from screen.cli.places import PLACE, RESULTS
 from screen.cli.report import made_report, report_line
+from screen.cli.source_options import named_sources, source_options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from engines.locations import Location
     from engines.sources.slide_rule import SlideRule
     from screen.runners.events import Event
 
@@ -66,27 +64,7 @@ class DeviceType(click.ParamType[str]):
 
 @click.command()
 @click.argument("source", nargs=-1, required=True, type=PLACE)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cells whose name matches (*.png), or, with a slash, whose path does (a/*); repeat "
-    "for more.",
-)
-@click.option(
-    "--exclude",
-    multiple=True,
-    metavar="PATTERN",
-    help="No cells that match; repeat for more.",
-)
-@click.option(
-    "--column",
-    "columns",
-    multiple=True,
-    metavar="ROLE=NAME",
-    help="What a table calls its column of path, slide, cell_id, label, sha256, image, x, y, width "
-    "or height; repeat for more. Without a NAME there is no such column.",
-)
+@source_options
 @click.option(
     "--box-margin",
     type=click.IntRange(0),
@@ -260,7 +238,7 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
 
     warnings.filterwarnings("ignore", module=r"PIL\.")  # what it would warn of is in the cell's row
     given = {name: value for name, value in options.items() if value is not None}
-    given["source"] = _sources(given["source"])
+    given["source"] = named_sources(given["source"])
     thresholds = Thresholds(
         fraction=given.pop("flag_fraction"),
         cells=given.pop("flag_cells"),
@@ -294,15 +272,3 @@ def _noted(events: Iterator[Event], ready: Callable[[], None]) -> Iterator[Event
         if isinstance(event, Started):
             ready()
         yield event
-
-
-def _sources(named: Sequence[Location]) -> Location | list[Location]:
-    """Return the sources that are named, - being those on standard input."""
-    sources: list[Location] = []
-    for source in named:
-        if str(source) == "-":
-            lines = sys.stdin.buffer.read().splitlines()
-            sources.extend(location(os.fsdecode(line)) for line in lines if line)
-        else:
-            sources.append(source)
-    return sources[0] if len(sources) == 1 else sources

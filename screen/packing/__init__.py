@@ -1,0 +1,1 @@
+"""Many small files packed into few large ones, which are read faster."""
