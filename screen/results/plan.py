@@ -299,13 +299,17 @@ class PlanDigest:
         return hashlib.sha256(b"".join(d.digest() for d in self._columns.values())).hexdigest()
 
 
-def _bytes_of(column: pa.Array) -> Iterator[bytes]:
+def _bytes_of(column: pa.Array) -> Iterator[Any]:
     """Yield a column's whole numbers, -1 for none, or its values as text, each with its end."""
     if pa.types.is_integer(column.type):
         yield column.fill_null(-1).to_numpy().tobytes()
-    else:
-        values = column.to_pylist()
-        yield "\0".join([*("" if each is None else str(each) for each in values), ""]).encode()
+    elif len(column):
+        none, end = (pa.scalar(text, pa.large_string()) for text in ("", "\0"))
+        text = column.cast(pa.large_string()).fill_null(none)
+        ended = pc.binary_join_element_wise(text, none, end)
+        _, ends, values = ended.buffers()
+        used = int(np.frombuffer(ends, np.int64)[len(ended)])
+        yield values.slice(0, used) if used else b""
 
 
 def read_plan(results: ResultsFolder) -> Plan:
