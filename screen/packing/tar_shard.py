@@ -10,7 +10,8 @@ import tarfile
 from typing import TYPE_CHECKING, Any
 
 from engines.errors import SourceError
-from engines.sources.names import is_image_name, unescaped
+from engines.sources.archives.members import cell_name
+from engines.sources.names import escaped, is_image_name, unescaped
 from screen.packing.shard import Cell, Columns, Shard
 
 if TYPE_CHECKING:
@@ -84,9 +85,7 @@ def _member_name(entry: Entry) -> str:
     name = unescaped(entry.path)
     if not is_image_name(posixpath.basename(name)) and (found := NUMBERED.fullmatch(name)):
         name = found[1]
-    parts = name.split(b"/")
-    hidden = any(part.startswith(b".") or part == b"__MACOSX" for part in parts)
-    if hidden or posixpath.normpath(name) != name or not is_image_name(parts[-1]) or not parts[0]:
+    if cell_name(name) != (escaped(name), ""):
         raise SourceError(
             f"{entry.path} cannot be called so in a tar file: it would lie outside, be hidden, or "
             "be no image by its name",

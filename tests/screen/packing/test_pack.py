@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 import tarfile
 from itertools import islice
 
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from made_sources import made_source
 
+from engines.cells import CellRef
 from engines.errors import ResultsError, SourceError
 from engines.locations import location
 from engines.sources import open_source
@@ -208,3 +211,32 @@ def test_the_command_packs_and_says_how_much(cells, tmp_path):
     assert done.exit_code == 0, done.output
     assert "8 cells, 0 MB in 2 shards" in done.output
     assert len(members(tmp_path / "cells-01.tar")) == 3
+
+
+def listed(asked):
+    """Return path, slide, what is carried, and the bytes of every cell of a source."""
+    source = open_source(asked)
+    names = list(source.carried)
+    return [
+        (
+            entry.path,
+            entry.slide,
+            dict(zip(names, entry.carried, strict=True)),
+            source.read(CellRef(entry.path, "", entry.locator)),
+        )
+        for entry in source.list()
+    ]
+
+
+def test_tar_shards_read_back_as_they_were(cells, tmp_path):
+    """Odd names too: bytes that are no Unicode, long ones, and names that come twice."""
+    for name in (b"a\xff.bmp", b"b\\c.bmp", b"%s/%s.bmp" % (b"d" * 120, b"e" * 120)):
+        path = os.fsencode(cells) + b"/" + name
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        shutil.copy(cells / "first" / "plain.bmp", path)
+    twice = tmp_path / "twice.csv"
+    twice.write_text("path\ncells/first/plain.bmp\ncells/first/rgb.png\ncells/first/plain.bmp\n")
+
+    for number, source in enumerate((cells, twice)):
+        packed(source, tmp_path / f"{number}-%05d.tar", shard_cells=2)
+        assert listed(str(tmp_path / f"{number}-*.tar")) == listed(source)
