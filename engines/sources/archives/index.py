@@ -8,6 +8,7 @@ so an archive that moves keeps its index, and one that is written anew gets anot
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,13 @@ import xxhash
 
 from engines.errors import SourceError
 from engines.files import cache_folder, native_file, whole_file
-from engines.sources.archives.members import LABEL, Problems, cell_name, webdataset_key
+from engines.sources.archives.members import (
+    Problems,
+    cell_name,
+    most_text,
+    webdataset_key,
+)
+from engines.sources.archives.samples import carried_names, said_of
 from engines.sources.base import Others
 from engines.sources.names import escaped
 
@@ -34,7 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveIndex", "index_of"]
 
 LOG = logging.getLogger(__name__)
-VERSION = "1"
+VERSION = "2"
 SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -43,13 +50,12 @@ SCHEMA = pa.schema(
         ("modified", pa.int64()),
         ("refused", pa.string()),
         ("link", pa.string()),
-        ("label", pa.string()),
+        ("said", pa.string()),
     ]
 )
 GROUP_ROWS = 65_536
 SAMPLES, SAMPLE_BYTES = 64, 4096
 FACTS = b"slidescreen.archive"
-SEPARATOR = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +67,13 @@ class ArchiveIndex:
         file: A Parquet file with the columns of SCHEMA.
         others: Its other members.
         problem: Where the archive is broken; empty if it is whole.
-        labelled: Whether any cell has a label.
+        names: What the archive says of any of its cells: their slide, their label, and the like.
     """
 
     file: Path
     others: Others
     problem: str
-    labelled: bool
+    names: tuple[str, ...]
 
     def rows(self, *columns: str) -> Iterator[tuple[Any, ...]]:
         """Yield these columns of every cell."""
@@ -108,10 +114,9 @@ def index_of(where: Location, file: BinaryIO, form: Format) -> ArchiveIndex:
         with _writing(folder), whole_file(path) as scratch, _reading(where):
             _write(scratch, file, form)
     with native_file(path) as opened:
-        facts = (pq.read_metadata(opened).metadata or {}).get(FACTS, b"").decode()
-    count, labelled, problem, *examples = facts.split(SEPARATOR)
-    others = Others(int(count), [each for each in examples if each])
-    return ArchiveIndex(path, others, problem, bool(labelled))
+        facts = json.loads((pq.read_metadata(opened).metadata or {})[FACTS])
+    others = Others(facts["others"], facts["examples"])
+    return ArchiveIndex(path, others, facts["problem"], carried_names(facts["names"], where))
 
 
 @contextmanager
@@ -153,34 +158,40 @@ def _key(where: Location, file: BinaryIO) -> str:
 
 def _write(path: Path, file: BinaryIO, form: Format) -> None:
     """Write the index of an archive."""
-    others, problems, labelled = Others(), Problems(), False
+    others, problems, names = Others(), Problems(), set[str]()
     with (
         native_file(path, "wb") as opened,
         pq.ParquetWriter(opened, SCHEMA, compression="zstd") as writer,
     ):
-        rows = _rows(form.members(file, problems), others)
+        rows = _rows(form.members(file, problems), others, names)
         while group := list(itertools.islice(rows, GROUP_ROWS)):
             table = pa.table(list(zip(*group, strict=True)), schema=SCHEMA)
-            labelled |= table["label"].null_count < len(table)
             writer.write_table(table)
-        facts = [str(others.count), "1" * labelled, problems.text, *others.examples]
-        writer.add_key_value_metadata({FACTS.decode(): SEPARATOR.join(facts)})
+        facts = {
+            "others": others.count,
+            "examples": others.examples,
+            "problem": problems.text,
+            "names": sorted(names),
+        }
+        writer.add_key_value_metadata({FACTS.decode(): json.dumps(facts)})
 
 
-def _rows(members: Iterator[Member], others: Others) -> Iterator[tuple[Any, ...]]:
+def _rows(members: Iterator[Member], others: Others, names: set[str]) -> Iterator[tuple[Any, ...]]:
     """Yield a row for each cell; the members of one WebDataset sample stand together."""
     for _, group in itertools.groupby(members, key=lambda member: webdataset_key(member.name)):
         sample = list(group)
-        label = next((each.label for each in sample if each.label), None)
+        said = said_of(sample)
+        names.update(said)
+        text = json.dumps(said, ensure_ascii=False) if said else None
         for member in sample:
             if (cell := cell_name(member.name)) is not None:
                 path, refused = cell
                 link = _target(member)
                 yield (
                     path, member.place, member.size, member.modified,
-                    member.refused or refused, link, label,
+                    member.refused or refused, link, text,
                 )  # fmt: skip
-            elif not member.name.endswith(LABEL.encode()):
+            elif not most_text(member.name):
                 others.add(escaped(member.name))
 
 

@@ -16,16 +16,18 @@ __all__ = [
     "CHANGED",
     "ENDS_WITHIN",
     "LABEL",
-    "MOST_LABEL",
+    "MOST_TEXT",
+    "SAID",
     "Format",
     "Member",
     "Problems",
     "cell_name",
+    "most_text",
     "webdataset_key",
 ]
 
-LABEL = ".cls"  # what WebDataset calls the member that holds a sample's class
-MOST_LABEL = 1_000  # bytes
+LABEL, SAID = b".cls", b".json"  # members of a WebDataset sample: its class, what else is known
+MOST_TEXT = {LABEL: 1_000, SAID: 65_536}  # bytes
 CHANGED = "the archive was changed since it was listed"
 ENDS_WITHIN = "the archive ends within it"
 OUTSIDE = "its name leads out of the archive"
@@ -42,7 +44,7 @@ class Member(NamedTuple):
         modified: In ns since 1970.
         refused: Why it must not be read; empty if it may be.
         link: The member whose bytes it has, if it is a link.
-        label: Its content, if it is a label.
+        text: Its content, if it says something of the other members of its sample.
     """
 
     name: bytes
@@ -51,7 +53,7 @@ class Member(NamedTuple):
     modified: int
     refused: str = ""
     link: bytes = b""
-    label: str = ""
+    text: str = ""
 
 
 @dataclass(slots=True)
@@ -99,6 +101,11 @@ def cell_name(name: bytes) -> tuple[str, str] | None:
     if any(part.startswith(b".") or part == b"__MACOSX" for part in parts):
         return None
     return escaped(whole), ""
+
+
+def most_text(name: bytes) -> int:
+    """Return how many bytes a member may have that says something of its sample; 0 for others."""
+    return MOST_TEXT.get(posixpath.splitext(name)[1], 0)
 
 
 def webdataset_key(name: bytes) -> bytes:

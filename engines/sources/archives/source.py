@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from engines.cells import RefusedCellError
+from engines.sources.archives.samples import META, SLIDE
 from engines.sources.archives.tar import TarFormat, is_tar
 from engines.sources.archives.zip import ZipFormat, is_zip
 from engines.sources.base import Entry, Listing, Others
@@ -50,7 +51,7 @@ class ArchiveSource:
     A Source (see ``engines.sources.base``) of the images in a tar or zip file.
 
     A cell is called as its member is. What the ``.cls`` member beside it says, as WebDataset has
-    it, is its label.
+    it, is its label; what the ``.json`` member says is what a manifest would say.
     """
 
     def __init__(self, file: Location, options: SourceOptions = AS_IT_IS) -> None:
@@ -77,10 +78,10 @@ class ArchiveSource:
 
     @property
     def carried(self) -> Mapping[str, pa.DataType]:
-        """Labels, if there are any."""
+        """What the members beside the cells say of them."""
         import pyarrow as pa
 
-        return {"label": pa.string()} if self._index.labelled else {}
+        return dict.fromkeys(self._index.names, pa.string())
 
     def list(self) -> Listing:
         """List the cells in the order of the archive."""
@@ -120,22 +121,23 @@ class ArchiveSource:
     def _entries(self) -> Iterator[Entry]:
         """Yield every cell, whatever its name."""
         targets = self._index.targets()
-        columns = ("path", "place", "size", "modified", "refused", "link", "label")
-        for path, place, size, modified, refused, link, label in self._index.rows(*columns):
+        columns = ("path", "place", "size", "modified", "refused", "link", "said")
+        names = [name.removeprefix(META) for name in self._index.names]
+        for path, place, size, modified, refused, link, text in self._index.rows(*columns):
             found, bytes_ = targets.get(link, (place, size))
             if link is not None and link not in targets:
                 why = f"a link to {link}, which is no cell of the archive"
             else:
                 why = refused
             locator = [REFUSED, why] if why else [PLAIN, found]
-            carried = (label,) if self._index.labelled else ()
+            said = json.loads(text) if text else {}
             yield Entry(
                 path,
                 json.dumps(locator, ensure_ascii=False),
                 None if why else bytes_,
                 modified,
-                "",
-                carried,
+                said.get(SLIDE) or "",
+                tuple(said.get(name) for name in names),
             )
 
 

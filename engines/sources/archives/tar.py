@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from engines.errors import SourceError
-from engines.sources.archives.members import CHANGED, ENDS_WITHIN, LABEL, MOST_LABEL, Member
+from engines.sources.archives.members import CHANGED, ENDS_WITHIN, Member, most_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,15 +98,15 @@ class TarFormat:
             link = name.rpartition(b"/")[0] + b"/" + link
         file = tar.fileobj
         assert file is not None
-        label = ""
-        if info.isreg() and name.endswith(LABEL.encode()) and info.size <= MOST_LABEL:
+        text = ""
+        if info.isreg() and info.size <= most_text(name):
             file.seek(info.offset_data)
-            label = file.read(info.size).decode("utf-8", "replace").strip()
+            text = file.read(info.size).decode("utf-8", "replace").strip()
         file.seek(info.offset_data - BLOCK)
         place = [info.offset_data, info.size, zlib.crc32(file.read(BLOCK))]
         refused = "a sparse member, whose bytes do not stand together" if info.issparse() else ""
         modified = int(info.mtime * 1e9)
-        return Member(name, json.dumps(place), info.size, modified, refused, link, label)
+        return Member(name, json.dumps(place), info.size, modified, refused, link, text)
 
 
 def _end(file: BinaryIO, offset: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import json
+import logging
 import struct
 import zipfile
 import zlib
@@ -11,7 +12,7 @@ from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
 from engines.cells import RefusedCellError
-from engines.sources.archives.members import CHANGED, ENDS_WITHIN, LABEL, MOST_LABEL, Member
+from engines.sources.archives.members import CHANGED, ENDS_WITHIN, MOST_TEXT, Member, most_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ZipFormat", "is_zip"]
 
+LOG = logging.getLogger(__name__)
 LOCAL, EMPTY = b"PK\x03\x04", b"PK\x05\x06"
 HEADER = struct.Struct("<4s5H3L2H")  # of a member (APPNOTE 4.3.7)
 ENCRYPTED, SIZES_FOLLOW, UTF8 = 0x1, 0x8, 0x800
@@ -131,13 +133,20 @@ class ZipFormat:
             refused = "it is encrypted"
         elif place.method not in METHODS:
             refused = f"packed by zip's method {place.method}, which is not read"
-        where, label = json.dumps(place), ""
-        if name.endswith(LABEL) and place.size <= MOST_LABEL and not refused:
-            label = self.read(file, where, MOST_LABEL).decode("utf-8", "replace").strip()
-        return Member(
-            name.encode("utf-8", "surrogateescape"), where, place.size, modified, refused,
-            label=label,
-        )  # fmt: skip
+        where, text, called = json.dumps(place), "", name.encode("utf-8", "surrogateescape")
+        if place.size <= most_text(called) and not refused:
+            text = self._text(file, where, name)
+        return Member(called, where, place.size, modified, refused, text=text)
+
+    def _text(self, file: BinaryIO, where: str, name: str) -> str:
+        """Read what a member says of its sample; damaged, it says nothing."""
+        try:
+            return (
+                self.read(file, where, max(MOST_TEXT.values())).decode("utf-8", "replace").strip()
+            )
+        except RefusedCellError as error:
+            LOG.warning("%s: %s; what it says is not taken", name, error.strerror)
+            return ""
 
     def _found(self, file: BinaryIO, problems: Problems) -> Iterator[Member]:
         """Yield the members that stand one behind the other from the start of a broken file."""

@@ -266,6 +266,39 @@ def test_shards_of_one_set_are_one_source(tmp_path):
     assert source.read(CellRef("1.png", "", found["1.png"].locator)) == b"1"
 
 
+@WRITERS
+def test_what_json_says_of_a_cell_is_what_a_manifest_would_say(tmp_path, write, caplog):
+    """Slide, cell_id and label under their own names, other values as text, in any sample."""
+    members = {
+        "0.png": b"0",
+        "0.json": b'{"slide": "s", "label": "hem", "cell_id": "a", "age": 7, "of": null}',
+        "1.png": b"1",
+        "1.cls": b"all",
+        "1.json": b'{"label": "hem", "boxes": [1, 2], "age": "x"}',
+        "2.png": b"2",
+        "2.json": b"[1]",
+    }
+    path = write(tmp_path, members)
+
+    source = open_source(path)
+    found = {entry.path: entry for entry in source.list()}
+
+    assert list(source.carried) == ["label", "cell_id", "meta_age", "meta_boxes"]
+    assert found["0.png"].carried == ("hem", "a", "7", None)
+    assert found["1.png"].carried == ("all", None, "x", "[1, 2]")
+    assert found["2.png"].carried == (None,) * 4
+    assert [found[name].slide for name in found] == ["s", "", ""]
+    assert "2.json holds no JSON object" in caplog.text
+
+
+def test_names_in_json_that_a_database_could_not_tell_apart_are_refused(tmp_path):
+    """As in a manifest."""
+    path = tar(tmp_path, {"0.png": b"0", "0.json": b'{"Age": 1, "age": 2}'})
+
+    with pytest.raises(SourceError, match="upper and lower case"):
+        listed(path)
+
+
 def test_each_thread_has_the_archive_open_once_and_closes_it(tmp_path):
     """So threads read at the same time, and none leaves a file open."""
     path = tar(tmp_path, CELLS)

@@ -240,3 +240,16 @@ def test_tar_shards_read_back_as_they_were(cells, tmp_path):
     for number, source in enumerate((cells, twice)):
         packed(source, tmp_path / f"{number}-%05d.tar", shard_cells=2)
         assert listed(str(tmp_path / f"{number}-*.tar")) == listed(source)
+
+
+def test_what_a_manifest_says_reads_back_from_tar_shards(manifest, tmp_path):
+    """Slides, labels and columns of its own, one of which is not always there."""
+    rows = rows_of(manifest)
+    lines = [
+        f"{row['path']},{row['slide']},{row['label']},{n % 2 or ''}" for n, row in enumerate(rows)
+    ]
+    manifest.write_text("\n".join(["path,slide,label,odd", *lines]))
+
+    packed(manifest, tmp_path / "out-%05d.tar", shard_cells=4)
+
+    assert listed(str(tmp_path / "out-*.tar")) == listed(manifest)
