@@ -169,6 +169,7 @@ class BatchDecoder(PrefetchingDecoder):
                 torch.set_num_threads(1)  # of this thread: batches are what runs side by side
                 self.local.codec = self._codec(self.device)
             codec: BatchCodec = self.local.codec
+            self.fetch_ahead(refs)
             opened = [opened_cell(ref, codec, self.read, self.options.max_pixels) for ref in refs]
             return self._batch(shard, codec, opened)
 

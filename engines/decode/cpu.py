@@ -40,6 +40,7 @@ class HostDecoder(PrefetchingDecoder):
         if not hasattr(self.local, "codec"):
             torch.set_num_threads(1)  # of this thread: batches are what runs side by side
             self.local.codec = self._codec(self.expected)
+        self.fetch_ahead(refs)
         good: list[tuple[CellRef, CellFacts]] = []
         faults: list[Fault] = []
         inputs = np.zeros((len(refs), self.expected.height, self.expected.width, 3), np.uint8)

@@ -52,6 +52,11 @@ class PrefetchingDecoder(ABC):
     def decode_batch(self, shard: Shard, refs: tuple[CellRef, ...]) -> Batch:
         """Decode some cells of a shard, in a thread of the pool; a bad cell becomes a fault."""
 
+    def fetch_ahead(self, refs: tuple[CellRef, ...]) -> None:
+        """Have the source fetch the cells of a batch at once, if it is one that can."""
+        if read_ahead := getattr(getattr(self.read, "__self__", None), "read_ahead", None):
+            read_ahead(refs)
+
     def stream(self, shards: Iterable[Shard]) -> Iterator[Batch]:
         """
         Decode in order.

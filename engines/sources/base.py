@@ -92,6 +92,8 @@ class Source(Protocol):
 
     A source can be pickled, and what comes of it reads the same cells in another process. What it
     needs to read a cell is in the cell's locator (or path); files are opened when they are needed.
+    A source that can fetch several cells at once may have a method ``read_ahead(refs)``: it is told
+    the cells of a batch before they are read, in the process that reads them.
 
     Attributes:
         location: Where it is, for people.

@@ -243,11 +243,13 @@ class _Ahead:
         return type(self), (self._root,)
 
     def expect(self, names: Sequence[str]) -> None:
-        """Begin to fetch, as far as there is room."""
+        """Begin to fetch; what was never asked for makes room, the oldest first."""
         with self._lock:
-            for name in names[: AHEAD - len(self._coming)]:
+            for name in names[:AHEAD]:
                 if name not in self._coming:
                     self._coming[name] = self._threads.submit(self._fetch, name)
+            for name in list(self._coming)[:-AHEAD]:
+                self._coming.pop(name).cancel()
 
     def take(self, name: str) -> bytes:
         """Return a file's bytes."""

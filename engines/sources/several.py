@@ -58,6 +58,15 @@ class SeveralSources:
         source, own = self._own(ref)
         return source.read(own)
 
+    def read_ahead(self, refs: Sequence[CellRef]) -> None:
+        """Have those of the sources that can fetch several cells at once do so."""
+        own: dict[str, list[CellRef]] = {}
+        for ref in refs:
+            own.setdefault(ref.path.partition("/")[0], []).append(ref)
+        for name, cells in own.items():
+            if (fetch := getattr(self._sources.get(name), "read_ahead", None)) is not None:
+                fetch([self._own(ref)[1] for ref in cells])
+
     def size(self, ref: CellRef) -> int | None:
         """Ask its source."""
         try:
