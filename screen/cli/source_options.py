@@ -39,8 +39,8 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "columns",
             multiple=True,
             metavar="ROLE=NAME",
-            help="What a table calls its column of path, slide, cell_id, label, sha256, image, x, y, "
-            "width or height; repeat for more. Without a NAME there is no such column.",
+            help="What a table calls its column of path, slide, cell_id, label, sha256, image, x, "
+            "y, width or height; repeat for more. Without a NAME there is no such column.",
         ),
     )
     for option in reversed(options):

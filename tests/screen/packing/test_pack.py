@@ -228,7 +228,8 @@ def listed(asked):
     ]
 
 
-def test_tar_shards_read_back_as_they_were(cells, tmp_path):
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_shards_read_back_as_they_were(cells, tmp_path, kind):
     """Odd names too: bytes that are no Unicode, long ones, and names that come twice."""
     for name in (b"a\xff.bmp", b"b\\c.bmp", b"%s/%s.bmp" % (b"d" * 120, b"e" * 120)):
         path = os.fsencode(cells) + b"/" + name
@@ -238,11 +239,12 @@ def test_tar_shards_read_back_as_they_were(cells, tmp_path):
     twice.write_text("path\ncells/first/plain.bmp\ncells/first/rgb.png\ncells/first/plain.bmp\n")
 
     for number, source in enumerate((cells, twice)):
-        packed(source, tmp_path / f"{number}-%05d.tar", shard_cells=2)
-        assert listed(str(tmp_path / f"{number}-*.tar")) == listed(source)
+        packed(source, tmp_path / f"{number}-%05d.{kind}", shard_cells=2)
+        assert listed(str(tmp_path / f"{number}-*.{kind}")) == listed(source)
 
 
-def test_what_a_manifest_says_reads_back_from_tar_shards(manifest, tmp_path):
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_what_a_manifest_says_reads_back_from_shards(manifest, tmp_path, kind):
     """Slides, labels and columns of its own, one of which is not always there."""
     rows = rows_of(manifest)
     lines = [
@@ -250,6 +252,6 @@ def test_what_a_manifest_says_reads_back_from_tar_shards(manifest, tmp_path):
     ]
     manifest.write_text("\n".join(["path,slide,label,odd", *lines]))
 
-    packed(manifest, tmp_path / "out-%05d.tar", shard_cells=4)
+    packed(manifest, tmp_path / f"out-%05d.{kind}", shard_cells=4)
 
-    assert listed(str(tmp_path / "out-*.tar")) == listed(manifest)
+    assert listed(str(tmp_path / f"out-*.{kind}")) == listed(manifest)
