@@ -12,7 +12,7 @@ import numpy as np
 from engines.errors import SourceError
 from engines.sources import open_source
 from engines.sources.slide_rule import SlideRule
-from screen.results.plan import plan_source
+from screen.results.planning import plan_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
