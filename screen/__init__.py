@@ -21,14 +21,14 @@ HOMES = {
     "RunOptions": "screen.options",
     "SlideRule": "engines.sources.slide_rule",
     "open_results": "screen.results.folder",
-    "run": "screen.runners.local",
+    "run": "screen.runners",
 }
 
 if TYPE_CHECKING:
     from engines.sources.slide_rule import SlideRule
     from screen.options import RunOptions
     from screen.results.folder import open_results
-    from screen.runners.local import run
+    from screen.runners import run
 else:
     # Out of a type checker's sight: for it, any name would be a public one.
 

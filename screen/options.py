@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from engines.backends import DecoderCandidate
     from engines.locations import Location
+    from screen.share import Share
 
 __all__ = ["RunOptions", "Settings", "StrPath", "settle"]
 
@@ -64,6 +65,11 @@ class RunOptions:
         coverage: How often prediction sets are to hold the true class.
         embeddings: Whether cells get a column ``embedding``, the pooled features.
         thresholds: From where slides are flagged; they change no cell's row.
+        part: Which share of the cells is screened here, where several processes share them, each
+            with the same other options; the results are complete after ``slidescreen finish``.
+        workers: How many processes of a Ray cluster screen; None for a process of this machine, or
+            with *ray* one for each GPU there, or each node.
+        ray: Address of the Ray cluster; None for one that is started here for the run.
         restart: Whether to discard an earlier run in *out*.
         update: Whether to score what is new or changed in the source of a run that is done, and
             take out what is gone.
@@ -98,6 +104,9 @@ class RunOptions:
     coverage: float = 0.95
     embeddings: bool = False
     thresholds: Thresholds = field(default_factory=Thresholds)
+    part: Share | None = None
+    workers: int | None = None
+    ray: str | None = None
     restart: bool = False
     update: bool = False
     retry_unreadable: bool = False
@@ -108,7 +117,7 @@ class RunOptions:
         object.__setattr__(self, "out", _writable(self.out))
         object.__setattr__(self, "model", Path(self.model))
         object.__setattr__(self, "source", self.sources[0] if self._one else self.sources)
-        for name in ("batch", "shard_cells", "threads", "max_pixels"):
+        for name in ("batch", "shard_cells", "threads", "max_pixels", "workers"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -118,6 +127,10 @@ class RunOptions:
             raise ValueError("a run is begun anew or brought up to date, not both")
         if not 0 < self.coverage < 1:
             raise ValueError(f"coverage must lie between 0 and 1, got {self.coverage}")
+        if self.part and (self.restart or self.update):
+            raise ValueError("a part of a run can neither begin it anew nor update it")
+        if (self.workers or self.ray) and (self.part or ":" in self.device):
+            raise ValueError("workers are given their GPUs and shards by Ray: no part, no cuda:N")
         kind_of_device(self.device)  # which refuses what is no device
         _ = self.reading  # which refuses what cannot be read
 

@@ -13,8 +13,7 @@ from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, decoder_names, runtime_names
 from engines.runtime.base import PRECISIONS
 from engines.sources.names import counted, printable
-from screen.cli.places import PLACE
-from screen.cli.run import DeviceType
+from screen.cli.places import PLACE, DeviceType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

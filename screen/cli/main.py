@@ -13,6 +13,7 @@ from screen.cli.bench import bench
 from screen.cli.compare import compare
 from screen.cli.engine import engine
 from screen.cli.export import export
+from screen.cli.large_runs import estimate, finish
 from screen.cli.pack import pack
 from screen.cli.places import RESULTS
 from screen.cli.report import report
@@ -99,6 +100,8 @@ def doctor() -> int:
 
 
 cli.add_command(run)
+cli.add_command(finish)
+cli.add_command(estimate)
 cli.add_command(pack)
 cli.add_command(engine)
 cli.add_command(export)

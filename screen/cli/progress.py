@@ -41,6 +41,7 @@ __all__ = ["show_building", "show_events", "show_logs"]
 T = TypeVar("T")
 
 SECONDS_BETWEEN_LINES = 10.0
+MOST_NAMED_WORKERS = 4
 
 
 def show_events(events: Iterable[Event], console: Console, *, quiet: bool) -> RunRecord:
@@ -109,12 +110,14 @@ def _bar(events: Iterable[Event], console: Console) -> Iterator[Event]:
         MofNCompleteColumn(),
         _Rate(),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[bad]:,} bad"),
+        TextColumn("{task.fields[bad]:,} bad{task.fields[workers]}"),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("preparing", total=None, bad=0)
+        task, rates = progress.add_task("preparing", total=None, bad=0, workers=""), _WorkerRates()
         for event in events:
             _draw(progress, task, event)
+            if rates.take(event):
+                progress.update(task, workers=f"; {rates}")
             yield event
 
 
@@ -132,6 +135,7 @@ def _draw(progress: Progress, task: TaskID, event: Event) -> None:
                 total=event.cells,
                 completed=event.cells_done,
                 bad=event.bad_done,
+                workers="",
                 description="screening",
             )
         case BatchScored(scored=scored, faults=faults):
@@ -158,6 +162,33 @@ def _lines(events: Iterable[Event]) -> Iterator[Event]:
         lines.print()
 
 
+class _WorkerRates:
+    """How fast each of several workers is, since it scored its first cells."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._workers: dict[str, tuple[int, float]] = {}
+
+    def take(self, event: Event) -> bool:
+        """Count what a worker scored; return whether one did."""
+        if not isinstance(event, BatchScored) or not event.worker:
+            return False
+        cells, since = self._workers.get(event.worker, (0, time.monotonic()))
+        self._workers[event.worker] = cells + event.scored + event.faults, since
+        return True
+
+    def __str__(self) -> str:
+        """Name each with its rate, or, of many, the slowest and the fastest."""
+        now = time.monotonic()
+        rates = {
+            name: cells / max(now - since, 1.0) for name, (cells, since) in self._workers.items()
+        }
+        if len(rates) <= MOST_NAMED_WORKERS:
+            return ", ".join(f"{name} {rate:,.0f}/s" for name, rate in rates.items())
+        slowest, fastest = min(rates, key=rates.__getitem__), max(rates.values())
+        return f"{len(rates)} workers, {rates[slowest]:,.0f}/s ({slowest}) to {fastest:,.0f}/s"
+
+
 class _Lines:
     """Counts cells, and says how far they are."""
 
@@ -165,9 +196,11 @@ class _Lines:
         """Begin with nothing."""
         self._total = self._done = self._bad = self._new = self._built = 0
         self._start = self._last = self._now = time.monotonic()
+        self._workers = _WorkerRates()
 
     def take(self, event: Event) -> None:
         """Count, and print a line now and then."""
+        self._workers.take(event)
         match event:
             case Building(share=share, phase=phase) if int(share * 10) > self._built:
                 self._built = int(share * 10)
@@ -195,4 +228,5 @@ class _Lines:
             rate = self._new / max(self._now - self._start, 1e-9)
             left = timedelta(seconds=round((self._total - done) / rate))
             parts[1:1] = [f"{rate:,.1f} cells/s", f"{left} left"]
-        say(", ".join(parts))
+        workers = str(self._workers)
+        say("; ".join([", ".join(parts), *([workers] if workers else [])]))

@@ -13,53 +13,22 @@ from rich.console import Console
 
 from engines.command import BAD_CELLS, DONE, ended_at_once, silent_libraries
 from engines.decode.base import DEVICES
-from engines.hardware.device_choice import kind_of_device
 from engines.locations import location
 from engines.models.bundle import DEFAULT_BUNDLE
 from engines.registry import AUTO, decoder_names, runtime_names
 from engines.runtime.base import PRECISIONS
-from screen.cli.places import PLACE, RESULTS
+from engines.sources.names import counted, printable
+from screen.cli.places import PLACE, RESULTS, DeviceType, ShareType, SlideRuleType
 from screen.cli.report import made_report, report_line
 from screen.cli.source_options import named_sources, source_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from engines.sources.slide_rule import SlideRule
+    from screen.options import RunOptions
     from screen.runners.events import Event
 
 __all__ = ["run"]
-
-
-class SlideRuleType(click.ParamType[Any]):
-    """``parent``, ``cnmc``, or a regular expression with a group ``slide``."""
-
-    name = "RULE"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> SlideRule:
-        """Check the rule."""
-        from engines.sources.slide_rule import SlideRule
-
-        try:
-            return value if isinstance(value, SlideRule) else SlideRule(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class DeviceType(click.ParamType[str]):
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:NUMBER``."""
-
-    name = "DEVICE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the name."""
-        try:
-            kind_of_device(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return str(value)
 
 
 @click.command()
@@ -192,6 +161,23 @@ class DeviceType(click.ParamType[str]):
     is_flag=True,
     help="Add a column embedding: the model's pooled features, for slidescreen similar.",
 )
+@click.option(
+    "--part",
+    type=ShareType(),
+    help="Screen the K-th of N shares of the cells; slidescreen finish ends what N such commands "
+    "(jobs, machines) did.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    show_default="one; with --ray one for each GPU or node",
+    help="Processes that screen, a GPU or a share of the processors each, by Ray.",
+)
+@click.option(
+    "--ray",
+    metavar="ADDRESS",
+    help="Use the Ray cluster there (HOST:PORT, or auto), not one for this machine.",
+)
 @click.option("--restart", is_flag=True, help="Discard an earlier run in --out.")
 @click.option(
     "--update",
@@ -246,6 +232,10 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     )
     if given["restart"] and given["update"]:
         raise click.UsageError("--restart begins anew, --update goes on: give one of them")
+    if "part" in given and (and_report or given["restart"] or given["update"]):
+        raise click.UsageError("--part goes with neither --report, --restart nor --update")
+    if {"workers", "ray"} & given.keys() and ("part" in given or ":" in given["device"]):
+        raise click.UsageError("--workers and --ray go with neither --part nor --device cuda:N")
     asked = screen.RunOptions(**given, thresholds=thresholds)
     out = location(asked.out)
     and_report = and_report or (asked.update and is_report(ResultsFolder(out).report))
@@ -253,6 +243,8 @@ def run(*, fail_on_bad: bool, as_json: bool, quiet: bool, and_report: bool, **op
     silence = silent_libraries() if quiet else nullcontext()
     with ended_at_once() as ready, show_logs(console, quiet=quiet), silence:
         record = show_events(_noted(screen.run(asked), ready), console, quiet=quiet)
+    if asked.part is not None:
+        return _part_done(asked, fail_on_bad=fail_on_bad, as_json=as_json, quiet=quiet)
     written = made_report(results=out) if and_report else None
     slides = ResultsFolder(out).read_slides()
     if as_json:
@@ -272,3 +264,22 @@ def _noted(events: Iterator[Event], ready: Callable[[], None]) -> Iterator[Event
         if isinstance(event, Started):
             ready()
         yield event
+
+
+def _part_done(asked: RunOptions, *, fail_on_bad: bool, as_json: bool, quiet: bool) -> int:
+    """Say what one part of a run came to."""
+    from engines.json_records import record_to_json
+    from screen.results.folder import ResultsFolder
+    from screen.results.worker_records import read_share_record
+
+    assert asked.part is not None
+    out = location(asked.out)
+    record = read_share_record(ResultsFolder(out), asked.part)
+    assert record is not None
+    if as_json:
+        click.echo(json.dumps(record_to_json(record), ensure_ascii=False))
+    elif not quiet:
+        cells = counted(record.worker.cells, "cell")
+        click.echo(f"part {asked.part} is done: {cells}, {record.worker.bad:,} bad")
+        click.echo(f"when all parts are: slidescreen finish {printable(str(out))}")
+    return BAD_CELLS if fail_on_bad and record.worker.bad else DONE

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from engines.errors import ResultsError
 from engines.files import MOST_JSON_BYTES, files_in, read_regular
-from screen.results.folder import is_report
+from screen.results.folder import RECORD_NAME, is_report
 from screen.results.table_records import read_record
 from screen.results.tables import AWAY_HINT, carries_fingerprint
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["discardable", "leftovers"]
 
-RECORD = re.compile(r"(part-\d+|slides|duplicates|gone|plan)\.json")
+RECORD = re.compile(rf"{RECORD_NAME}\.json")
 
 
 def discardable(results: ResultsFolder) -> list[Location]:

@@ -11,6 +11,7 @@ a URL there is no lock: two runs of the same kind write the same rows.
       plan.parquet           path, slide, shard: one row per cell of the source
       cells/part-00000.parquet ...   one row per cell, a shard each; nothing else is in there
       parts/part-00000.json ...      what each table was when it was written: hash, rows, codecs
+      parts/share-00003-of-00032.json    what screened one part of a run (--part)
       slides.parquet         one row per slide
       duplicates.parquet     cells whose file is the same as an earlier cell's
       gone.parquet           rows of cells that an update no longer found
@@ -32,7 +33,7 @@ from filelock import FileLock, Timeout
 from pyarrow.fs import FSSpecHandler, LocalFileSystem, PyFileSystem
 
 from engines.errors import ResultsError
-from engines.files import discard_scratch, files_in, whole_file
+from engines.files import discard_scratch, files_in, make_folder, new_file, whole_file
 from engines.locations import location, storage_errors
 from screen.results.run_record import RunRecord, read_run_json
 from screen.results.tables import read_table, writing
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from engines.locations import Location
 
 __all__ = [
+    "RECORD_NAME",
     "REPORT_MARK",
     "ResultsFolder",
     "is_report",
@@ -58,10 +60,11 @@ REPORT_MARK = b'<meta name="slidescreen-fingerprint" content="'
 
 LOG = logging.getLogger(__name__)
 LOCK = ".lock"
+RECORD_NAME = r"(part-\d+|slides|duplicates|gone|plan|share-\d+-of-\d+)"
 SCRATCH = {
     "": r"(run\.json|report\.html|(plan|slides|duplicates|gone)\.parquet)",
     "cells": r"part-\d+\.parquet",
-    "parts": r"(part-\d+|slides|duplicates|gone|plan)\.json",
+    "parts": rf"{RECORD_NAME}\.json",
 }
 
 
@@ -186,8 +189,29 @@ class ResultsFolder:
     def write_run(self, record: RunRecord) -> None:
         """Replace run.json."""
         with writing(self.run_json), whole_file(self.run_json) as scratch:
-            text = json.dumps(record.to_json(), indent=2, ensure_ascii=False)
-            scratch.write_text(text + "\n", encoding="utf-8")
+            scratch.write_text(_json(record), encoding="utf-8")
+
+    def create_run(self, record: RunRecord) -> bool:
+        """Write run.json if there is none, even if others do so now; return whether it did."""
+        with writing(self.run_json):
+            try:
+                with new_file(self.run_json) as scratch:
+                    scratch.write_text(_json(record), encoding="utf-8")
+            except FileExistsError:
+                return False
+        return True
+
+    def require_writable(self) -> None:
+        """
+        Make the folder, without locking it.
+
+        Raises:
+            ResultsError: If it cannot be made or written to.
+        """
+        _require_unicode(self.path)
+        with writing(self.path):
+            make_folder(self.path)
+        _require_writable(self.path)
 
     def drop_report(self) -> None:
         """Remove a report of ours: what it says is no longer so."""
@@ -241,6 +265,11 @@ def is_report(path: Location) -> bool:
             return REPORT_MARK in file.read(4096)
     except OSError:
         return False
+
+
+def _json(record: RunRecord) -> str:
+    """Return the text of run.json."""
+    return json.dumps(record.to_json(), indent=2, ensure_ascii=False) + "\n"
 
 
 def _absolute(path: Location) -> Location:

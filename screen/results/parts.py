@@ -40,10 +40,18 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchScored:
-    """A batch that is scored and not yet on disk: how many cells, how many of them at fault."""
+    """
+    A batch that is scored and not yet on disk; or what a worker of several has scored since.
+
+    Attributes:
+        scored: How many cells were scored.
+        faults: How many are at fault.
+        worker: Which worker's; empty where there is one. What a worker loses, it counts back.
+    """
 
     scored: int
     faults: int
+    worker: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +119,22 @@ class Commit:
 
 
 def committed_parts(
-    results: ResultsFolder, shard_count: int, fingerprint: Fingerprint
+    results: ResultsFolder,
+    shard_count: int,
+    fingerprint: Fingerprint,
+    wanted: Container[int] | None = None,
 ) -> dict[int, TableRecord]:
     """
     Find the shards whose part is what it was when it was written, by index.
 
     A part that is damaged, swapped or without a record is as good as none: it is said in the log,
     and the next run of the same kind screens its cells again.
+
+    Args:
+        results: Where they are.
+        shard_count: How many the plan has.
+        fingerprint: Of the run.
+        wanted: Which shards are looked at; None for all.
 
     Raises:
         ResultsError: If there is any other table among the parts.
@@ -126,6 +143,8 @@ def committed_parts(
     _refuse_strangers(results, set(paths))
     found = {}
     for index, path in enumerate(paths):
+        if wanted is not None and index not in wanted:
+            continue
         if not path.exists() and not results.record_of(path).exists():
             continue
         try:

@@ -23,12 +23,13 @@ import pyarrow.parquet as pq
 
 from engines.cells import CellRef, Shard
 from engines.errors import ResultsError
-from engines.files import native_file, whole_file
+from engines.files import native_file, new_file, whole_file
 from engines.sources.base import Entry
 from screen.results.tables import AWAY_HINT, reading, writing
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -254,13 +255,23 @@ class Plan:
 
     def write(self, path: Location, metadata: Mapping[bytes, bytes]) -> None:
         """Write plan.parquet, whole or not at all."""
+        with writing(path), whole_file(path) as scratch:
+            self._write_rows(scratch, metadata)
+
+    def create(self, path: Location, metadata: Mapping[bytes, bytes]) -> bool:
+        """Write it if there is none, even if others do the same now; return whether it did."""
+        with writing(path):
+            try:
+                with new_file(path) as scratch:
+                    self._write_rows(scratch, metadata)
+            except FileExistsError:
+                return False
+        return True
+
+    def _write_rows(self, file: Path, metadata: Mapping[bytes, bytes]) -> None:
+        """Write all rows to a file of this machine."""
         schema = self._schema.with_metadata({**metadata, **self.facts.metadata})
-        with (
-            writing(path),
-            whole_file(path) as scratch,
-            native_file(scratch, "wb") as file,
-            plan_writer(file, schema) as writer,
-        ):
+        with native_file(file, "wb") as sink, plan_writer(sink, schema) as writer:
             for rows in self.groups():
                 writer.write_table(rows.replace_schema_metadata(schema.metadata))
 

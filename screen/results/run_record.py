@@ -43,6 +43,7 @@ __all__ = [
     "RunRecord",
     "SourceRecord",
     "TrustRecord",
+    "WorkerRecord",
     "now",
     "read_run_json",
 ]
@@ -252,6 +253,38 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """
+    One of several processes that screened a run.
+
+    Attributes:
+        name: Of the part or the worker.
+        machine: Where it ran, and on which GPU.
+        threads: Processor threads.
+        versions: Of packages there.
+        parity: How what ran there agrees with the reference.
+        rates: Cells per second there.
+        shards: How many shards it wrote.
+        cells: Of how many cells.
+        bad: How many of these could not be scored.
+        started: When it began to screen, UTC, ISO 8601.
+        finished: When it ended.
+    """
+
+    name: str
+    machine: Machine
+    threads: int
+    versions: Mapping[str, str | None]
+    parity: ParityRecord
+    rates: Rates
+    shards: int
+    cells: int
+    bad: int
+    started: str
+    finished: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunRecord:
     """
     run.json.
@@ -276,6 +309,7 @@ class RunRecord:
         warnings: What a reader must know before any score.
         decoded_by: How many cells each codec decoded.
         finished: When it ended.
+        workers: What screened it, where several processes did.
     """
 
     state: Literal["running", "done"] = "running"
@@ -297,6 +331,7 @@ class RunRecord:
     warnings: tuple[str, ...] = ()
     decoded_by: Mapping[str, int] = field(default_factory=dict)
     finished: str | None = None
+    workers: tuple[WorkerRecord, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a record that lacks what its readers rely on."""

@@ -5,7 +5,8 @@ What a run tells while it goes on: events, in this order, for whoever iterates.
 
     (Building*  Started  (BatchScored+ ShardDone)*)+  Finished
 
-There is a second round where a run is brought up to date with its source.
+A part of a run ends with PartDone. There is a second round where a run is brought up to date with
+its source.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from screen.results.parts import BatchScored, ShardDone
 
 if TYPE_CHECKING:
     from screen.results.changes import Changes
-    from screen.results.run_record import RunRecord
+    from screen.results.run_record import RunRecord, WorkerRecord
 
-__all__ = ["BatchScored", "Building", "Event", "Finished", "ShardDone", "Started"]
+__all__ = ["BatchScored", "Building", "Event", "Finished", "PartDone", "ShardDone", "Started"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,4 +69,18 @@ class Finished:
     changes: Changes
 
 
-Event: TypeAlias = Building | Started | BatchScored | ShardDone | Finished
+@dataclass(frozen=True, slots=True)
+class PartDone:
+    """
+    One part of a run that several processes share is on disk; ``slidescreen finish`` does the rest.
+
+    Attributes:
+        record: run.json as it is now.
+        worker: What screened this part.
+    """
+
+    record: RunRecord
+    worker: WorkerRecord
+
+
+Event: TypeAlias = Building | Started | BatchScored | ShardDone | PartDone | Finished

@@ -19,17 +19,18 @@ from screen.runners.source_watch import watched
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from engines.cells import Scores
+    from engines.cells import Scores, Shard
     from engines.sources import Source
     from engines.sources.slide_rule import SlideRule
     from screen.results.cell_uncertainty import Uncertainty
     from screen.results.fingerprint import Fingerprint
     from screen.results.folder import ResultsFolder
-    from screen.results.plan import Plan
+    from screen.results.plan import Plan, ShardState
     from screen.results.table_records import TableRecord
     from screen.results.update import Outdated
     from screen.runners.events import BatchScored, ShardDone
     from screen.runners.stages import Stages
+    from screen.share import Share
     from screen.summary.flags import Thresholds
 
 __all__ = ["Session"]
@@ -52,6 +53,7 @@ class Session:
         stages: Decoder and runtime; None if every shard is committed.
         record: run.json so far.
         outdated: Parts of which some rows stay and others are scored anew.
+        share: Which of the shards are screened here; None for all.
     """
 
     results: ResultsFolder
@@ -63,13 +65,22 @@ class Session:
     stages: Stages | None
     record: RunRecord
     outdated: Outdated | None = None
+    share: Share | None = None
+
+    @property
+    def mine(self) -> dict[int, ShardState]:
+        """Return what the part of each shard of this session has to hold, by index."""
+        states = self.plan.states()
+        if self.share is None:
+            return states
+        return {i: states[i] for i in self.share.shards(self.plan.shard_count) if i in states}
 
     def started(self) -> Started:
         """Return the event that says what runs, and how much an earlier start has done."""
         kept = self.outdated.kept_count(self.parts) if self.outdated else 0
         return Started(
             record=self.record,
-            cells=len(self.plan),
+            cells=sum(state.cells for state in self.mine.values()),
             cells_done=sum(part.rows for part in self.parts.values()) + kept,
             bad_done=sum(part.bad for part in self.parts.values()),
         )
@@ -100,11 +111,14 @@ class Session:
         LOG.warning("The source has changed since it was listed: %s.", apart.changes)
         return True
 
-    def screened(self, source: Source | None) -> Iterator[BatchScored | ShardDone]:
+    def screened(
+        self, source: Source | None, shards: Iterable[Shard] | None = None
+    ) -> Iterator[BatchScored | ShardDone]:
         """
         Decode, score and commit the shards that have no part yet.
 
         Args:
+            shards: Those to screen; None: all that are left.
             source: Of the cells: the run stops if it goes away. None: cells that cannot be read
                 become rows, however many.
 
@@ -113,8 +127,7 @@ class Session:
         """
         if self.stages is None:
             return
-        known = self.outdated.revisions if self.outdated else {}
-        pending = self.plan.shards(done=self.parts, known=known)
+        pending = self.pending() if shards is None else shards
         commit = Commit(
             self.results,
             self.fingerprint,
@@ -128,6 +141,12 @@ class Session:
 
         yield from screened(pending, self.stages.decoder, self.stages.runtime, watch, commit)
 
+    def pending(self) -> Iterator[Shard]:
+        """Yield the shards of this session that have no part yet."""
+        mine = self.mine.keys() - self.parts.keys()
+        done = {index for index in range(self.plan.shard_count) if index not in mine}
+        return self.plan.shards(done=done, known=self.outdated.revisions if self.outdated else {})
+
     def finish(self, source: Source, cells: int, seconds: float) -> Finished:
         """
         Write the tables that need every part, complete run.json, and list the source again.
@@ -136,6 +155,21 @@ class Session:
             source: Of the cells; what has changed in it since is a warning.
             cells: Rows this start has added.
             seconds: How long that took, with whatever the caller did in between.
+        """
+        record = self.summarised(cells, seconds)
+        changes = changes_since(self.plan, source, open_results(self.results.path))
+        if changes:
+            what = f"{changes}." if changes.problem else f"{changes}; --update scores them."
+            LOG.warning("The source is not as it was when it was listed: %s", what)
+        return Finished(record, changes)
+
+    def summarised(self, cells: int = 0, seconds: float = 0) -> RunRecord:
+        """
+        Write the tables that need every part, and complete run.json.
+
+        Args:
+            cells: Rows this start has added.
+            seconds: How long that took.
         """
         summary = write_summary(
             self.results, self.plan, self.fingerprint, self.uncertainty, self.thresholds
@@ -148,8 +182,4 @@ class Session:
             rates, finished = replace(rates, end_to_end=cells / seconds), None
         record = replace(record, state="done", rates=rates, finished=finished or now())
         self.results.write_run(record)
-        changes = changes_since(self.plan, source, open_results(self.results.path))
-        if changes:
-            what = f"{changes}." if changes.problem else f"{changes}; --update scores them."
-            LOG.warning("The source is not as it was when it was listed: %s", what)
-        return Finished(record, changes)
+        return record

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engines.decode.cell_limits import limits_of
 from engines.errors import BackendMissingError, ResultsError
-from engines.files import make_folder
+from engines.files import files_in, make_folder
 from engines.hardware.machine import package_versions, this_machine
 from screen.results.cell_uncertainty import Uncertainty
 from screen.results.discard import discardable, leftovers
@@ -66,15 +66,33 @@ class Start:
             ResultsError: If the folder belongs to another run.
             UserError: If nothing that was asked for can run.
         """
-        if self.options.restart:
-            return (yield from self._new(discardable(self.results)))
-        earlier = self.results.read_run()
-        if earlier is None:
-            return (yield from self._new(leftovers(self.results)))
-        return (yield from self._resumed(earlier))
+        earlier = None if self.options.restart else self.results.read_run()
+        return (yield from (self.new() if earlier is None else self._resumed(earlier)))
+
+    def new(self) -> Generator[Building, None, Session]:
+        """
+        Begin a run, alone; with ``restart``, in the place of another.
+
+        Raises:
+            ResultsError: If there are files in the way.
+            UserError: If nothing that was asked for can run.
+        """
+        found = discardable if self.options.restart else leftovers
+        return (yield from self._new(found(self.results)))
 
     def _new(self, discard: list[Location]) -> Generator[Building, None, Session]:
-        """List the source, check what will run, *discard* files, and write plan and run.json."""
+        """Begin a run: *discard* files, and write plan and run.json."""
+        begun = yield from self.proposed()
+        with writing(self.results.path):
+            for path in discard:
+                path.unlink()
+            make_folder(self.results.cells)
+        begun.plan.write(self.results.plan, begun.fingerprint.metadata)
+        self.results.write_run(begun.record)
+        return begun
+
+    def proposed(self) -> Generator[Building, None, Session]:
+        """List the source and check what will run; nothing is written yet."""
         expected = next(runtime_settings(self.options, self.bundle, []))
         plan = self._planned(expected)
         stages = yield from StartupCheck(self.options, self.bundle, self.source, plan).stages()
@@ -83,13 +101,6 @@ class Start:
         for problem in plan.facts.problems:
             LOG.warning("%s; what it holds before that is screened.", problem)
         fingerprint = self._fingerprint(stages.settings)
-        record = self._first_record(plan, fingerprint, stages)
-        with writing(self.results.path):
-            for path in discard:
-                path.unlink()
-            make_folder(self.results.cells)
-        plan.write(self.results.plan, fingerprint.metadata)
-        self.results.write_run(record)
         return Session(
             results=self.results,
             uncertainty=self._uncertainty,
@@ -98,50 +109,126 @@ class Start:
             fingerprint=fingerprint,
             parts={},
             stages=stages,
-            record=record,
+            record=self._first_record(plan, fingerprint, stages),
+            share=self.options.part,
         )
 
     def _resumed(self, record: RunRecord) -> Generator[Building, None, Session]:
-        """Make sure that this is the same run, and check what will run on what is left of it."""
+        """Go on with a run that nobody else goes on with."""
+        session = yield from self.resumed(record)
+        if session.stages is not None:
+            self.results.write_run(session.record)
+        return session
+
+    def resumed(
+        self, record: RunRecord, begun: Session | None = None
+    ) -> Generator[Building, None, Session]:
+        """
+        Make sure that this is the same run, and check what will run on what is left of it.
+
+        Args:
+            record: The run's.
+            begun: What this process was about to begin; if that is the same run, what it has
+                checked need not be checked again.
+
+        Raises:
+            ResultsError: If it is another run, or what it began with does not work here.
+        """
+        session = self.planned(record)
+        if not session.mine.keys() - session.parts.keys():
+            return session
+        return (yield from self._with_stages(session, begun))
+
+    def planned(self, record: RunRecord) -> Session:
+        """
+        Make sure that this is the same run, and find what is done of it; nothing is opened.
+
+        Raises:
+            ResultsError: If it is another run.
+        """
+        session = self._same_run(record)
+        parts, outdated = self._parts(session.plan, session.fingerprint)
+        return replace(session, parts=parts, outdated=outdated)
+
+    def helper(self, record: RunRecord) -> Generator[Building, None, Session]:
+        """
+        Make sure that this is the same run, and check what will run on shards that one is handed.
+
+        Raises:
+            ResultsError: If it is another run, or what it began with does not work here.
+        """
+        return (yield from self._with_stages(self._same_run(record)))
+
+    def _same_run(self, record: RunRecord) -> Session:
+        """Return a run with its plan and no parts, if it is the one that was asked for."""
         if difference := record.choices.difference(self.options):
             raise self._other_run(*difference)
-        plan = read_plan(self.results)
         fingerprint = self._fingerprint(record.choices)
         for name, value in asdict(fingerprint).items():
             if (begun := getattr(record.fingerprint, name)) != value:
                 raise self._other_run(name, begun, value)
+        plan = self._plan_of(record)
         plan.require_same_source(self.source)
         where = replace(record.source, locations=self.source.locations)
-        record = replace(record, source=where)
-        parts, outdated = self._parts(plan, fingerprint)
-        stages = None
-        if plan.states().keys() - parts:
-            with writing(self.results.path):
-                make_folder(self.results.cells)
-            stages = yield from self._stages_as_begun(plan, record.choices)
-            record = _continued(record, stages)
-            self.results.write_run(record)
         return Session(
             results=self.results,
             uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
             fingerprint=fingerprint,
-            parts=parts,
-            outdated=outdated,
-            stages=stages,
-            record=record,
+            parts={},
+            stages=None,
+            record=replace(record, source=where),
+            share=self.options.part,
         )
+
+    def _with_stages(
+        self, session: Session, begun: Session | None = None
+    ) -> Generator[Building, None, Session]:
+        """Check what a session needs, unless what was *begun* here is the same run."""
+        if begun is not None and begun.fingerprint == session.fingerprint:
+            return replace(session, stages=begun.stages, record=begun.record)
+        with writing(self.results.path):
+            make_folder(self.results.cells)
+        stages = yield from self._stages_as_begun(session.plan, session.record.choices)
+        return replace(session, stages=stages, record=_continued(session.record, stages))
+
+    def plan_of_all(self, plan: Plan, fingerprint: Fingerprint) -> Plan:
+        """
+        Write *plan* if there is none, even if others do the same now; return what is there.
+
+        Raises:
+            ResultsError: If the system refuses.
+        """
+        with writing(self.results.path):
+            make_folder(self.results.cells)
+        if plan.create(self.results.plan, fingerprint.metadata):
+            return plan
+        return read_plan(self.results)
+
+    def _plan_of(self, record: RunRecord) -> Plan:
+        """Return the plan of a run; one that several begin at once may still lack it."""
+        if self.results.plan.exists() or files_in(self.results.records, "part-*.json"):
+            return read_plan(self.results)
+        return self.plan_of_all(self._planned(record.choices), record.fingerprint)
 
     def _parts(
         self, plan: Plan, fingerprint: Fingerprint
     ) -> tuple[dict[int, TableRecord], Outdated | None]:
         """Return the parts that are as they should be, and those that an update has to change."""
-        parts = committed_parts(self.results, plan.shard_count, fingerprint)
+        share = self.options.part
+        mine = share.shards(plan.shard_count) if share else None
+        parts = committed_parts(self.results, plan.shard_count, fingerprint, mine)
         if self.options.retry_unreadable:
             parts = without_unreadable(self.results, parts)
         if plan.facts.revision == 1:
             return parts, None
+        if share is not None:
+            raise ResultsError(
+                f"{self.results.path} was brought up to date with its source, which one process "
+                "has to end",
+                hint="give slidescreen run without --part",
+            )
         outdated = Outdated(self.results, plan, outdated_parts(plan, parts))
         outdated.keep_gone(fingerprint)
         current = {i: record for i, record in parts.items() if i not in outdated.records}

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import io
 import logging
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
 
 from engines.sources.names import counted
 from screen import RunOptions, run
+from screen.cli import progress
 from screen.cli.progress import show_building, show_events, show_logs
 from screen.cli.summary import print_summary
 from screen.results.folder import ResultsFolder
-from screen.runners.events import Building
+from screen.runners.events import BatchScored, Building, Started
 
 
 @pytest.fixture
@@ -56,6 +58,26 @@ def test_elsewhere_lines_are_printed(options, capsys):
     said = capsys.readouterr().err
     assert said.count("building an engine") == 9
     assert "11 of 11 cells" in said
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(2, "; worker 1 10/s, worker 2 20/s"), (5, "; 5 workers, 10/s (worker 1) to 50/s")],
+)
+def test_several_workers_are_shown_with_their_rates(options, capsys, monkeypatch, count, said):
+    """Each of a few, the slowest and the fastest of many; one bar over all of them."""
+    started = next(event for event in run(options) if isinstance(event, Started))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+    def events():
+        yield started
+        for number in range(1, count + 1):
+            yield BatchScored(10 * number, 0, f"worker {number}")
+
+    show_events(events(), console(terminal=False), quiet=False)
+    assert said in capsys.readouterr().err
+
+    show_events(events(), console(terminal=True), quiet=False)
 
 
 def test_quiet_is_quiet(options, capsys):
