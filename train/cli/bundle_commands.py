@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from train.cli import console
-from train.cli.options import cells_from, compute_from, compute_options, data_options, review_option
-from train.data.labelled_cells import open_labelled
+from train.cli.options import (
+    cells_from,
+    cells_named,
+    compute_from,
+    compute_options,
+    data_options,
+    review_option,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,7 +77,7 @@ def evaluate(**given: Any) -> None:
 @click.option(
     "--training",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     help="More cells that the model was trained on; they say where training lies.",
 )
 @click.option(
@@ -104,7 +110,7 @@ def calibrate(**given: Any) -> None:
     compute = compute_from(given)
     console.note(compute.reason)
     bundle = ModelBundle.load(given["bundle"])
-    training = open_labelled(given["training"], given["subject"]) if given["training"] else ()
+    training = cells_named(given["training"], given)
     cells = cells_from(given)
     if given["img_size"] or given["crop_pct"]:
         if training:

@@ -21,6 +21,7 @@ from train.cli.fuse_commands import fuse
 from train.cli.hub_commands import import_model, publish
 from train.cli.options import (
     cells_from,
+    cells_named,
     compute_from,
     compute_options,
     data_options,
@@ -29,7 +30,6 @@ from train.cli.options import (
     overrides_from,
     recipe_options,
 )
-from train.data.labelled_cells import open_labelled
 from train.recipe import RECIPES
 from train.recipe_overrides import recipe_from
 
@@ -127,7 +127,7 @@ def _trained(run: Run, given: Mapping[str, Any]) -> None:
 @click.option(
     "--against",
     multiple=True,
-    type=click.Path(path_type=Path, exists=True),
+    type=click.Path(path_type=Path),
     help="Other cells: say what CELLS share with them.",
 )
 @click.option(
@@ -148,7 +148,7 @@ def check(**given: Any) -> None:
     """
     from train.data.leak_check import check_cells
 
-    other = open_labelled(given["against"], given["subject"]) if given["against"] else ()
+    other = cells_named(given["against"], given)
     report = check_cells(cells_from(given), other, given["decoder"])
     if given["as_json"]:
         click.echo(json.dumps(report.record(), indent=2))
@@ -226,7 +226,7 @@ def _prepared(
 
     cells = cells_from(given)
     options = replace(fit_options_from(given, compute, cells), processes=processes)
-    apart = open_labelled(given["held_out"], given["subject"]) if given["held_out"] else ()
+    apart = cells_named(given["held_out"], given)
     fold = Fold(recipe.folds, options.fold, options.split_seed)
     parts = parts_of(cells, recipe.protocol, fold, apart)
     if given["restart"]:

@@ -10,13 +10,14 @@ import click
 
 from train.cli import console
 from train.cli.options import (
+    cells_named,
     compute_from,
     compute_options,
     optional_data_options,
     parsed_pairs,
     require_new_folder,
 )
-from train.data.labelled_cells import limited, open_labelled
+from train.data.labelled_cells import limited
 from train.recipe_overrides import NORMS
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ EXISTING = click.Path(path_type=Path, exists=True)
     type=click.Choice(list(NORMS)),
     help="Mean and spread of inputs.  [default: as it says]",
 )
-@click.option("--training", multiple=True, type=EXISTING, help="Cells that it was trained on.")
+@click.option(
+    "--training",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Cells that it was trained on.",
+)
 @click.option("--data", "data_name", default="", metavar="TEXT", help="What the card says of data.")
 @compute_options
 def import_model(**given: Any) -> None:
@@ -149,7 +155,7 @@ def _written(imported: Imported, classes: tuple[str, ...], given: Mapping[str, A
 
     compute = compute_from(given)
     named = (given["cells"], given["training"])
-    cells, training = (open_labelled(each, given["subject"]) if each else () for each in named)
+    cells, training = (cells_named(each, given) for each in named)
     bundle, judged = write_imported(
         given["out"],
         imported,

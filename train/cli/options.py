@@ -12,6 +12,7 @@ import click
 from engines.errors import UserError
 from engines.registry import AUTO, decoder_names
 from engines.sources.names import CNMC_NAME
+from engines.sources.options import SourceOptions
 from train.cli.experiment_logs import LOGS
 from train.data.labelled_cells import LabelledCell, limited, open_labelled
 from train.data.reviewed_cells import open_reviewed
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cells_from",
+    "cells_named",
     "compute_from",
     "compute_options",
     "data_options",
@@ -41,9 +43,13 @@ __all__ = [
 ]
 
 EXISTING = click.Path(path_type=Path, exists=True)
+SOURCE = click.Path(path_type=Path)  # a pattern or a URL, too: looked for when it is opened
 LABELS = (
     click.option("--subject", default=CNMC_NAME.pattern, show_default=True, metavar="REGEX",
                  help="Finds whose cell it is in its path: a group named subject."),
+    click.option("--column", "columns", multiple=True, metavar="ROLE=NAME",
+                 help="What a table calls its column of path, label, image, x, y, width or height; "
+                      "repeat for more. Without a NAME there is no such column."),
     click.option("--limit", type=click.IntRange(min=2), metavar="N",
                  help="Use N cells only, spread over all of them: for a quick try."),
 )  # fmt: skip
@@ -51,12 +57,12 @@ LABELS = (
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of every command that reads labelled cells."""
-    return _with(command, click.argument("cells", nargs=-1, required=True, type=EXISTING), *LABELS)
+    return _with(command, click.argument("cells", nargs=-1, required=True, type=SOURCE), *LABELS)
 
 
 def optional_data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a command that reads labelled cells if it is given any."""
-    return _with(command, click.argument("cells", nargs=-1, type=EXISTING), *LABELS)
+    return _with(command, click.argument("cells", nargs=-1, type=SOURCE), *LABELS)
 
 
 def review_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -142,7 +148,7 @@ def fit_options(command: Callable[..., Any]) -> Callable[..., Any]:
                           "the mean of several of these two, separated by commas."),
         click.option("--fold", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Which part is held out."),
-        click.option("--held-out", multiple=True, type=EXISTING,
+        click.option("--held-out", multiple=True, type=SOURCE,
                      help="Hold out these cells instead of a part of CELLS."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      help="Of everything random but the split."),
@@ -170,7 +176,7 @@ def cells_from(given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
     if given.get("review"):
         cells = open_reviewed(given["cells"], given["review"], given["subject"])
     else:
-        cells = open_labelled(given["cells"], given["subject"])
+        cells = cells_named(given["cells"], given)
     return limited(cells, given["limit"])
 
 
@@ -185,6 +191,11 @@ def require_new_folder(folder: Path) -> None:
         raise UserError(
             f"{folder} is there already", hint="name another folder with --out, or remove it"
         )
+
+
+def cells_named(sources: Sequence[Path], given: Mapping[str, Any]) -> tuple[LabelledCell, ...]:
+    """List the cells of some sources, which may be none, read as the data options say."""
+    return open_labelled(sources, given["subject"], SourceOptions(columns=given["columns"]))
 
 
 def compute_from(given: Mapping[str, Any]) -> Choice[Compute]:

@@ -85,7 +85,7 @@ def _batches(
     """Decode in order."""
 
     def read(ref: CellRef) -> bytes:
-        return by_path[ref.path].file.read_bytes()
+        return by_path[ref.path].read()
 
     refs = tuple(cell.ref for cell in by_path.values())
     shards = (Shard(i, refs[i * SHARD : (i + 1) * SHARD]) for i in range(-(-len(refs) // SHARD)))

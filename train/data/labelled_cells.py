@@ -5,6 +5,7 @@ Labelled cells, from the layouts they come in.
 * C-NMC 2019          the same, named ``UID_<subject>_<image>_<cell>_<class>``
 * its second phase    numbered images and a CSV of ``Patient_ID``, ``new_names``, ``labels``
 * a manifest          CSV or Parquet with ``path`` (or ``file``), ``label`` and maybe ``subject``
+* any other source    that screening reads: archives, images in Parquet, boxes (``source_cells``)
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import xxhash
 
 from engines.cells import CellRef
 from engines.errors import SourceError
+from engines.sources import open_source
 from engines.sources.folder import FolderSource
 from engines.sources.names import CNMC_NAME, unescaped
-from engines.sources.tables.columns import header_of, is_table_name, read_columns
+from engines.sources.options import AS_IT_IS, SourceOptions
+from engines.sources.tables.columns import header_of, is_parquet, is_table_name, read_columns
+from engines.sources.tables.rows import BOX
+from train.data.source_cells import cells_of_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+
+    from engines.sources import Source
 
 __all__ = [
     "LabelledCell",
@@ -51,12 +58,27 @@ class LabelledCell:
             but in C-NMC's file names, which write one subject both ``H3`` and ``h3``: there it is
             upper-case. Empty where it is not known.
         label: Name of its class.
-        file: Where its bytes are.
+        file: Where its bytes are: its own file, or the archive or table that holds it.
+        source: What reads it; None for a file of its own.
+        own: What the source knows it by.
     """
 
     ref: CellRef
     label: str
     file: Path
+    source: Source | None = field(default=None, compare=False, repr=False)
+    own: CellRef | None = None
+
+    def read(self) -> bytes:
+        """
+        Return its bytes.
+
+        Raises:
+            OSError: If they cannot be read.
+        """
+        if self.source is None or self.own is None:
+            return self.file.read_bytes()
+        return self.source.read(self.own)
 
     @property
     def subject(self) -> str:
@@ -65,15 +87,20 @@ class LabelledCell:
 
 
 def open_labelled(
-    sources: Sequence[Path], subject: str = CNMC_NAME.pattern
+    sources: Sequence[Path],
+    subject: str = CNMC_NAME.pattern,
+    options: SourceOptions = AS_IT_IS,
 ) -> tuple[LabelledCell, ...]:
     """
-    List the labelled cells of all *sources*, in the order of their paths.
+    List the labelled cells of all *sources*: of folders and manifests in the order of their paths.
+
+    Behind these come the cells of other sources in their own order, in which they are read best.
 
     Args:
-        sources: Folders and manifests.
+        sources: Folders, manifests, and whatever else ``slidescreen run`` takes.
         subject: Regular expression searched for in a cell's path, with a group ``subject``; not
-            used where a manifest has a column of that name.
+            used where a table has a column of that name.
+        options: How sources are read, such as what the columns of tables are called.
 
     Raises:
         SourceError: If a source has no labelled cells, or names a file that is not there.
@@ -81,7 +108,7 @@ def open_labelled(
     pattern = subject_pattern(subject)
     cells: list[LabelledCell] = []
     for source in sources:
-        found = list(_cells_of(source, pattern))
+        found = list(_cells_of(source, pattern, options))
         if not found:
             raise SourceError(
                 f"no labelled cells in {source}",
@@ -89,7 +116,8 @@ def open_labelled(
             )
         cells.extend(_prefixed(found, source.stem) if len(sources) > 1 else found)
     _refuse_repeats(cells)
-    return tuple(sorted(cells, key=lambda cell: cell.ref.path))
+    files = sorted((cell for cell in cells if cell.source is None), key=lambda cell: cell.ref.path)
+    return (*files, *(cell for cell in cells if cell.source is not None))
 
 
 def limited(cells: Sequence[LabelledCell], limit: int | None) -> tuple[LabelledCell, ...]:
@@ -100,14 +128,14 @@ def limited(cells: Sequence[LabelledCell], limit: int | None) -> tuple[LabelledC
 
 
 def content_hashes(cells: Iterable[LabelledCell]) -> list[str]:
-    """Return each file's xxh3-128 in hex; empty for one that cannot be read."""
-    return [_content_hash(cell.file) for cell in cells]
+    """Return the xxh3-128 of each cell's bytes in hex; empty for one that cannot be read."""
+    return [_content_hash(cell) for cell in cells]
 
 
-def _content_hash(file: Path) -> str:
-    """Hash one file's bytes."""
+def _content_hash(cell: LabelledCell) -> str:
+    """Hash one cell's bytes."""
     try:
-        return xxhash.xxh3_128_hexdigest(file.read_bytes())
+        return xxhash.xxh3_128_hexdigest(cell.read())
     except OSError:
         return ""
 
@@ -128,15 +156,46 @@ def subject_pattern(subject: str) -> re.Pattern[str]:
     return pattern
 
 
-def _cells_of(source: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:
+def _cells_of(
+    source: Path, pattern: re.Pattern[str], options: SourceOptions
+) -> Iterator[LabelledCell]:
     """List one source."""
-    if source.is_file() and is_table_name(source.name):
-        return _cells_of_manifest(source, pattern)
     if source.is_dir():
         return _cells_of_folder(source, pattern)
-    raise SourceError(
-        f"{source} is neither a folder nor a manifest", hint="a manifest ends in .csv or .parquet"
-    )
+    if _is_plain_manifest(source, options):
+        return _cells_of_manifest(source, pattern)
+    try:
+        opened = open_source(source, options)
+    except SourceError as error:
+        raise SourceError(
+            f"{source} is neither a folder nor a manifest nor another source of cells: {error}",
+            hint=error.hint,
+        ) from error
+    return _cells_of_opened(opened, source, pattern)
+
+
+def _is_plain_manifest(source: Path, options: SourceOptions) -> bool:
+    """Whether a file is a table of image files, whose columns are called as usual."""
+    if options.columns or not (source.is_file() and is_table_name(source.name)):
+        return False
+    header = header_of(source)
+    return not set(BOX) <= set(header) and not _has_images(source)
+
+
+def _has_images(table: Path) -> bool:
+    """Whether a table holds the images themselves."""
+    from engines.sources.tables.parquet_images import holds_images
+
+    return is_parquet(table) and holds_images(table, AS_IT_IS)
+
+
+def _cells_of_opened(
+    opened: Source, file: Path, pattern: re.Pattern[str]
+) -> Iterator[LabelledCell]:
+    """List an archive, a table with images, boxes, or several of them."""
+    for own, label, said in cells_of_source(opened):
+        subject = subject_of(own.path, pattern) if said is None else _one_case(said, own.path)
+        yield LabelledCell(CellRef(own.path, subject), label, file, opened, own)
 
 
 def _cells_of_folder(folder: Path, pattern: re.Pattern[str]) -> Iterator[LabelledCell]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,6 @@ def _backgrounds(learned: DecodedCells, stored: ModelInput, folder: Path | None)
     """Cut backgrounds that fit the crops, taking the first crop's size for everyone's."""
     if folder is None:
         return none()
-    with Image.open(learned.cells[0].file) as crop:
+    with Image.open(io.BytesIO(learned.cells[0].read())) as crop:
         native = placement(crop.height, crop.width, stored).window.width
     return open_backgrounds(folder, native, stored.width)

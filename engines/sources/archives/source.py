@@ -71,9 +71,9 @@ class ArchiveSource:
     @cached_property
     def _index(self) -> ArchiveIndex:
         """Where the cells are."""
-        form, file = self._opened.get()
-        from engines.sources.archives.index import index_of  # Arrow: not for those who ask for help
+        from engines.sources.archives.index import index_of
 
+        form, file = self._opened.get()
         return index_of(self._file, file, form)
 
     @property
