@@ -25,6 +25,7 @@ __all__ = [
     "overclaim",
     "png_chunks",
     "too_many_tiles",
+    "webp_chunks",
     "webp_size",
 ]
 
@@ -57,7 +58,7 @@ def overclaim(data: bytes) -> str | None:
     if data.startswith(PNG_SIGNATURE):
         return _chunk_overclaim("PNG", data, png_chunks(data))
     if _is_webp(data):
-        return _chunk_overclaim("WebP", data, _webp_chunks(data))
+        return _chunk_overclaim("WebP", data, webp_chunks(data))
     if data.startswith(JPEG2000_STARTS) and (size := JPEG2000_SIZE.search(data)):
         return _jpeg2000_overclaim(size[1])
     return None
@@ -71,6 +72,16 @@ def png_chunks(data: bytes) -> Chunks:
         start = position + PNG_CHUNK.size
         yield kind, start, start + length
         position = start + length + PNG_CHECKSUM
+
+
+def webp_chunks(data: bytes) -> Chunks:
+    """Yield kind, start and end of each chunk's body as stated (RFC 9649, 2.3)."""
+    position = WEBP_FIRST_CHUNK
+    while position + WEBP_CHUNK.size <= len(data):
+        kind, length = WEBP_CHUNK.unpack_from(data, position)
+        start = position + WEBP_CHUNK.size
+        yield kind, start, start + length
+        position = start + length + length % 2
 
 
 def webp_size(data: bytes) -> tuple[int, int] | None:
@@ -104,16 +115,6 @@ def too_many_tiles(height: int, width: int, tile_height: int, tile_width: int) -
 def _is_webp(data: bytes) -> bool:
     """Tell whether this is a WebP container."""
     return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-
-
-def _webp_chunks(data: bytes) -> Chunks:
-    """Yield kind, start and end of each chunk's body as stated (RFC 9649, 2.3)."""
-    position = WEBP_FIRST_CHUNK
-    while position + WEBP_CHUNK.size <= len(data):
-        kind, length = WEBP_CHUNK.unpack_from(data, position)
-        start = position + WEBP_CHUNK.size
-        yield kind, start, start + length
-        position = start + length + length % 2
 
 
 def _chunk_overclaim(name: str, data: bytes, chunks: Chunks) -> str | None:

@@ -2,8 +2,9 @@
 Damage that pixel decoders let through, found from the file alone, for every decoder alike.
 
 A JPEG is damaged when libjpeg warns about it, a PNG when a chunk's checksum is wrong, a WebP when
-it is shorter than it says. BMP, TIFF, JPEG 2000 and PNM carry no checksum: a changed byte in
-their pixels cannot be seen by anyone. ``benchmarks/damage.py`` measures what gets through.
+its chunks are not as long together as it says. BMP, TIFF, JPEG 2000 and PNM carry no checksum: a
+changed byte in their pixels cannot be seen by anyone. ``benchmarks/damage.py`` measures what gets
+through.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import zlib
 
 import simplejpeg
 
-from engines.decode.header_limits import PNG_SIGNATURE, png_chunks
+from engines.decode.header_limits import PNG_SIGNATURE, png_chunks, webp_chunks
 
 __all__ = ["damage"]
 
@@ -60,9 +61,13 @@ def _png_damage(data: bytes) -> str | None:
 
 
 def _webp_damage(data: bytes) -> str | None:
-    """Compare the container's length with the file's."""
-    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
+    """Walk the chunks: they fill the container, and that is the file (RFC 9649, 2.4)."""
+    stated = struct.unpack_from("<I", data, 4)[0] + 8
+    if stated > len(data):
         return "truncated WebP"
+    ends = [end for _, _, end in webp_chunks(data)]
+    if not ends or stated not in (ends[-1], ends[-1] + ends[-1] % 2):
+        return "damaged WebP: its chunks do not end where it says that it does"
     return None
 
 

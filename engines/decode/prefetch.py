@@ -61,13 +61,14 @@ class PrefetchingDecoder(ABC):
         """
         Decode in order.
 
-        At most two batches per thread, and about ``look_ahead_cells``, are ahead of whoever
-        iterates.
+        At most two batches per thread, and about ``look_ahead_cells`` but at least a batch per
+        thread, are ahead of whoever iterates.
         """
         size = self.options.batch * max(1, self.cells_at_once // self.options.batch)
-        ahead = min(2 * self.options.threads, self.look_ahead_cells // size)
+        threads = self.options.threads
+        ahead = min(2 * threads, max(threads, self.look_ahead_cells // size))
         waiting: deque[Future[Batch]] = deque()
-        pool = ThreadPoolExecutor(self.options.threads, thread_name_prefix="decode")
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         try:
             for shard, refs in _runs(shards, size):
                 waiting.append(pool.submit(self.decode_batch, shard, refs))

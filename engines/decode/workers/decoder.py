@@ -59,7 +59,8 @@ class WorkerDecoder(PrefetchingDecoder):
             expected: What the model takes.
             options: How cells are decoded, and in how many workers.
         """
-        super().__init__(read, expected, options)
+        # A thread more than workers, so that the next cells wait for a worker, not it for them.
+        super().__init__(read, expected, replace(options, threads=options.workers + 1))
         self._pool = shared_pool(options.workers, opener.partition(":")[0])
         self._number = next(_numbers)
         self._opening = pickle.dumps(Work(opener, read, expected, options))
