@@ -20,7 +20,10 @@ from screen.results.folder import ResultsFolder
 from screen.results.parts import BatchScored, ShardDone
 from screen.runners import ray_cluster
 from screen.runners.events import Started
-from screen.runners.ray_cluster import Crew, Needs
+from screen.runners.ray_cluster import crew as crew_module
+from screen.runners.ray_cluster.connection import connected, shares
+from screen.runners.ray_cluster.crew import Crew, Needs
+from screen.runners.ray_cluster.hand import Hand
 
 ray = pytest.importorskip("ray", reason="the package ray is not installed: slidescreen[ray]")
 
@@ -109,7 +112,7 @@ PREPARED = SimpleNamespace(machine=SimpleNamespace(node="here"), record=None)
 @pytest.fixture
 def crew(monkeypatch, tmp_path):
     """A crew of two workers of a pretended Ray."""
-    monkeypatch.setattr(ray_cluster.Hand, "record", lambda _: None)
+    monkeypatch.setattr(Hand, "record", lambda _: None)
     fake = FakeRay()
     options = screen.RunOptions(source=tmp_path, out=tmp_path / "out", workers=2)
     return fake, Crew(fake, options, Needs(2, 1, 0))
@@ -182,7 +185,7 @@ def test_a_worker_that_cannot_be_reached_is_waited_for(crew, monkeypatch):
     """Until Ray has noticed that its node is gone; but not for ever."""
     fake, workers = crew
     unreachable = type("ActorUnavailableError", (Exception,), {})("connection refused")
-    monkeypatch.setattr(ray_cluster, "PAUSE_S", 0.0)
+    monkeypatch.setattr(crew_module, "PAUSE_S", 0.0)
     fake.failing = {(1, 0): [RuntimeError("gone")]}
     workers.begin()
     first = workers._hands[0]
@@ -195,7 +198,7 @@ def test_a_worker_that_cannot_be_reached_is_waited_for(crew, monkeypatch):
 
     assert done(workers.screen(session(4))) == [0, 1, 2, 3]
     assert not workers._may_come_back(first, RuntimeError("dead"))
-    monkeypatch.setattr(ray_cluster, "PATIENCE_S", -1.0)
+    monkeypatch.setattr(crew_module, "PATIENCE_S", -1.0)
     assert not workers._may_come_back(first, unreachable)
 
 
@@ -221,12 +224,13 @@ def test_a_cluster_is_divided(tmp_path):
 
     def needs(*nodes, **asked):
         fake = SimpleNamespace(nodes=lambda: [{"Alive": True, "Resources": n} for n in nodes])
-        return ray_cluster._needs(fake, replace(options, **asked))
+        return shares(fake, replace(options, **asked))
 
     big, small = {"CPU": 64.0, "GPU": 8.0}, {"CPU": 16.0}
     assert needs(big, big, small) == Needs(16, 8, 1)
     assert needs(big, workers=4) == Needs(4, 8, 1)
-    assert needs(big, small, device="cpu") == Needs(2, 40, 0)
+    assert needs(big, small, device="cpu") == Needs(2, 32, 0)
+    assert needs({}, small, small) == Needs(2, 16, 0)
     assert needs(small, workers=3) == Needs(3, 5, 0)
     assert needs(small, workers=99) == Needs(99, 1, 0)
 
@@ -386,7 +390,7 @@ def test_storage_that_refuses_for_a_while(options, tmp_path, bucket, monkeypatch
 def test_a_run_that_is_done_needs_no_ray(options, monkeypatch):
     """Asked again it writes nothing anew, and starts no worker."""
     list(screen.run(options))
-    monkeypatch.setattr(ray_cluster, "_ray", lambda _: pytest.fail("Ray was started"))
+    monkeypatch.setattr(ray_cluster, "connected", lambda _: pytest.fail("Ray was started"))
 
     events = list(screen.run(replace(options, workers=2)))
 
@@ -402,9 +406,9 @@ def test_an_address_without_ray_is_named(monkeypatch, tmp_path):
     options = screen.RunOptions(source=tmp_path, out=tmp_path / "x", ray="head:6379")
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init))
     with pytest.raises(BackendMissingError, match="no Ray at head:6379: .*nobody answers"):
-        ray_cluster._ray(options).__enter__()
+        connected(options).__enter__()
 
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(BackendMissingError, match="need the package ray") as caught:
-        ray_cluster._ray(options).__enter__()
+        connected(options).__enter__()
     assert "slidescreen[ray]" in caught.value.hint
