@@ -147,12 +147,20 @@ def read_regular(path: Location | str | bytes, most_bytes: int) -> bytes:
         OSError: If it cannot be read, is not a regular file, or is longer than *most_bytes*.
     """
     with open_regular(path) as file:
-        size = file.seek(0, os.SEEK_END)
+        size = _size(path, file)
         if size > most_bytes:
             raise OSError(errno.EFBIG, f"a file of {size:,} bytes, more than {most_bytes:,}")
-        file.seek(0)
         # No more than it says it has: some of the kernel's files never end, or have nothing yet.
         return file.read(size) or b""
+
+
+def _size(path: Location | str | bytes, file: BufferedReader) -> int:
+    """Return how many bytes an open file says it has; not all of the kernel's can be sought in."""
+    if isinstance(path, Path | str | bytes):
+        return os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def read_json(path: Location, most_bytes: int = MOST_JSON_BYTES) -> Any:
