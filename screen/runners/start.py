@@ -101,17 +101,8 @@ class Start:
         for problem in plan.facts.problems:
             LOG.warning("%s; what it holds before that is screened.", problem)
         fingerprint = self._fingerprint(stages.settings)
-        return Session(
-            results=self.results,
-            uncertainty=self._uncertainty,
-            thresholds=self.options.thresholds,
-            plan=plan,
-            fingerprint=fingerprint,
-            parts={},
-            stages=stages,
-            record=self._first_record(plan, fingerprint, stages),
-            share=self.options.part,
-        )
+        record = self._first_record(plan, fingerprint, stages)
+        return replace(self._unopened(plan, record), stages=stages)
 
     def _resumed(self, record: RunRecord) -> Generator[Building, None, Session]:
         """Go on with a run that nobody else goes on with."""
@@ -170,15 +161,19 @@ class Start:
         plan = self._plan_of(record)
         plan.require_same_source(self.source)
         where = replace(record.source, locations=self.source.locations)
+        return self._unopened(plan, replace(record, source=where))
+
+    def _unopened(self, plan: Plan, record: RunRecord) -> Session:
+        """Put together a session that has no parts yet, and nothing open."""
         return Session(
             results=self.results,
             uncertainty=self._uncertainty,
             thresholds=self.options.thresholds,
             plan=plan,
-            fingerprint=fingerprint,
+            fingerprint=record.fingerprint,
             parts={},
             stages=None,
-            record=replace(record, source=where),
+            record=record,
             share=self.options.part,
         )
 
